@@ -1,0 +1,131 @@
+"""A genotype: the name of its space and one gene for every choice of that space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasbench.core.errors import GenotypeError
+from nasbench.core.files import fingerprint, read_json, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One decision of a search space.
+
+    Attributes:
+        name: For example ``"normal/node2/inputs"``; unique within a space.
+        candidates: What may be chosen, in index order.
+    """
+
+    name: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genotype:
+    """An architecture as numbers; it never holds a module.
+
+    Attributes:
+        space: Registered name of the search space.
+        genes: One index into ``Choice.candidates`` for each choice, in the order of the space's choices.
+    """
+
+    space: str
+    genes: tuple[int, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits, equal for equal genotypes."""
+        return fingerprint({"space": self.space, "genes": list(self.genes)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell in readable form.
+
+    Attributes:
+        nodes: For each intermediate node its incoming edges as (operation, input state); state 0 is the
+            output of cell k-2, state 1 that of cell k-1, state 2 the first intermediate node, and so on.
+        concat: States whose channels are concatenated into the cell's output.
+    """
+
+    nodes: tuple[tuple[tuple[str, int], ...], ...]
+    concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for index, edges in enumerate(self.nodes):
+            for operation, source in edges:
+                if not 0 <= source < index + 2:
+                    raise GenotypeError(
+                        f"node {index + 2} has an edge {operation!r} from state {source}; "
+                        f"allowed are states 0 to {index + 1}. Correct the cell."
+                    )
+        states = len(self.nodes) + 2
+        if not self.concat or any(not 2 <= state < states for state in self.concat):
+            raise GenotypeError(f"concat {self.concat} must name intermediate states from 2 to {states - 1}.")
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> Cell:
+        """Build a cell from JSON values (``nodes`` a list of lists of [operation, input], ``concat``).
+
+        Raises:
+            GenotypeError: The value has another form.
+        """
+        try:
+            nodes = tuple(tuple((str(op), int(source)) for op, source in edges) for edges in value["nodes"])
+            return cls(nodes=nodes, concat=tuple(int(state) for state in value["concat"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise GenotypeError(f"not a cell: {value!r} ({error}). Give 'nodes' and 'concat'.") from error
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the cell as JSON values, the inverse of `from_plain`."""
+        return {"nodes": [[[op, source] for op, source in edges] for edges in self.nodes], "concat": list(self.concat)}
+
+
+def save_genotype(path: Path | str, genotype: Genotype, cells: Mapping[str, Cell]) -> None:
+    """Write a genotype with its readable cells as JSON.
+
+    Args:
+        path: The file.
+        genotype: What is written.
+        cells: ``SearchSpace.cells(genotype)``; checked against the genes when the file is loaded.
+    """
+    write_json(
+        path,
+        {
+            "space": genotype.space,
+            "genes": list(genotype.genes),
+            "fingerprint": genotype.fingerprint,
+            "cells": {kind: cell.to_plain() for kind, cell in cells.items()},
+        },
+    )
+
+
+def load_genotype(path: Path | str) -> tuple[Genotype, dict[str, Cell]]:
+    """Read a genotype file; the caller's space must still check it (``SearchSpace.check``).
+
+    Returns:
+        The genotype and the readable cells that stand in the file.
+
+    Raises:
+        FileReadError: The file cannot be read.
+        GenotypeError: It is not a genotype, or was altered after it was written.
+    """
+    value = read_json(path)
+    try:
+        genes = tuple(value["genes"])
+        space, stamp, cells = value["space"], value["fingerprint"], value["cells"]
+    except (KeyError, TypeError) as error:
+        raise GenotypeError(f"{path} is not a genotype file: {error} is missing. Make it with a search.") from error
+    if not isinstance(space, str) or not all(isinstance(gene, int) and not isinstance(gene, bool) for gene in genes):
+        raise GenotypeError(f"{path}: 'space' must be a name and 'genes' whole numbers.")
+    genotype = Genotype(space=space, genes=genes)
+    if genotype.fingerprint != stamp:
+        raise GenotypeError(
+            f"{path} was altered: its genes have fingerprint {genotype.fingerprint}, the file says {stamp}. "
+            f"Make it again with its search."
+        )
+    return genotype, {kind: Cell.from_plain(cell) for kind, cell in cells.items()}

@@ -1,0 +1,1 @@
+"""Models that score examples: CIFAR residual networks and timm's."""

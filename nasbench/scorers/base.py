@@ -1,0 +1,59 @@
+"""What every scorer is: train (or load) a model, then score every training example."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nasbench.core.table import ExampleTable
+from nasbench.datasets.base import ImageSet
+from nasbench.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """Where and how fast to compute.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        amp: Use automatic mixed precision (bfloat16) in training; CUDA only.
+        checkpoint: File to resume from and to keep up to date, or None.
+    """
+
+    device: str = "cpu"
+    amp: bool = False
+    checkpoint: Path | None = None
+
+
+class ExampleScorer(ABC):
+    """Scores examples. Subclasses are components: their fields are their parameters.
+
+    Attributes:
+        name: Registered name.
+        columns: Names of the columns it makes.
+    """
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def train(
+        self, train: ImageSet, test: ImageSet, folder: Path, *, seed: int, compute: ComputeOptions, tracker: Tracker
+    ) -> Mapping[str, Any]:
+        """Fit (or fetch) the model and write it into an existing folder.
+
+        Returns:
+            Metrics, among them ``top1`` on the test split in [0, 1].
+        """
+
+    @abstractmethod
+    def score(self, images: ImageSet, folder: Path, *, compute: ComputeOptions, tracker: Tracker) -> ExampleTable:
+        """Score every image with the model that `train` wrote into the folder.
+
+        Raises:
+            CheckpointError: The folder's model is absent, truncated, or does not fit the images.
+            ScoreError: A score is not finite.
+        """

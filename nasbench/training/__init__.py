@@ -1,0 +1,1 @@
+"""Training from scratch: recipe, whole-batch augmentation, loop, checkpoint."""
