@@ -43,7 +43,9 @@ def _message(cls: Any, problem: Mapping[str, Any], where: str) -> str:
     seen = problem["input"]
     allowed = str(problem["msg"])
     expected = str(problem.get("ctx", {}).get("expected", ""))
-    hint = nearest(str(seen), [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]) if expected else ""
+    hint = (
+        nearest(str(seen), [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]) if expected else ""
+    )
     return f"{path}: {seen!r} is not allowed. {allowed}.{hint}"
 
 
@@ -51,7 +53,9 @@ def _known_fields(cls: Any, location: tuple[Any, ...]) -> list[str]:
     """Return the field names of the dataclass found at a location inside ``cls``."""
     current = cls
     for part in location:
-        fields = {field.name: field for field in dataclasses.fields(current)} if dataclasses.is_dataclass(current) else {}
+        fields = (
+            {field.name: field for field in dataclasses.fields(current)} if dataclasses.is_dataclass(current) else {}
+        )
         if part in fields:
             current = _dataclass_of(fields[part].type, current)
     return [field.name for field in dataclasses.fields(current)] if dataclasses.is_dataclass(current) else []

@@ -46,6 +46,14 @@ class TrainingError(NasbenchError):
     """Training or search cannot go on, for example because the loss is not finite."""
 
 
+class TrackingError(NasbenchError):
+    """The tracking store cannot be reached, written or understood, or another process holds it."""
+
+
+class ComparisonError(NasbenchError):
+    """Figures cannot be compared, summarised or drawn: none, not finite, or out of range."""
+
+
 class RegistryError(NasbenchError):
     """The cell registry cannot do what was asked."""
 

@@ -45,7 +45,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir() and target.is_dir():
             shutil.rmtree(target)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise FileWriteError(_describe(error, target)) from error
     finally:

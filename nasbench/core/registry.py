@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from nasbench.core.errors import UnknownNameError, nearest
@@ -57,8 +59,17 @@ class Registry(Generic[T]):
             return
         package = importlib.import_module(self.package)
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
-            importlib.import_module(f"{self.package}.{module.name}")
+            if self._registers(f"{self.package}.{module.name}"):
+                importlib.import_module(f"{self.package}.{module.name}")
         self._walked = True
+
+    @staticmethod
+    def _registers(module: str) -> bool:
+        """Whether a module registers a member; machinery, which may import heavy frameworks, does not."""
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            return False
+        return ".register\n" in Path(spec.origin).read_text(encoding="utf-8")
 
     def names(self) -> tuple[str, ...]:
         """Return every registered name, sorted."""

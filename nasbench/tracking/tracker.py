@@ -60,3 +60,28 @@ class RecordingTracker:
     def tag(self, key: str, value: str) -> None:
         """Keep the tag."""
         self.tags[key] = value
+
+
+@dataclass(frozen=True)
+class PrefixTracker:
+    """Passes metrics on under a prefix, for several trainings within one run; tags and artifacts unchanged.
+
+    Attributes:
+        tracker: Where everything goes.
+        prefix: Put before each metric's name, for example ``"seed_0."``.
+    """
+
+    tracker: Tracker
+    prefix: str
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Pass the metrics on under the prefix."""
+        self.tracker.log_metrics({f"{self.prefix}{name}": value for name, value in metrics.items()}, step)
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Pass the file on."""
+        self.tracker.log_artifact(path, folder)
+
+    def tag(self, key: str, value: str) -> None:
+        """Pass the tag on."""
+        self.tracker.tag(key, value)

@@ -1,0 +1,345 @@
+"""Figures as SVG text; the only importer of matplotlib. Equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nasbench.analysis.palette import BAD, FAINT, FONT, GOOD, INK, MUTED, SERIES, operation_colour
+from nasbench.analysis.report_data import CostRow, EntropyHistogram, SearchTrajectory, TrainingCurve
+from nasbench.analysis.tables import ComparisonRow
+from nasbench.core.errors import ComparisonError
+
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "nasbench",
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.0,
+}
+
+
+@contextmanager
+def _figure(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    *,
+    layout: Literal["constrained", "none"] = "constrained",
+    **options: Any,
+) -> Iterator[tuple[Figure, Any]]:
+    """Yield a figure and its axes [rows, columns] in the house style; nothing global is touched."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=size, layout=layout)
+        FigureCanvasSVG(figure)
+        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def _svg(figure: Figure) -> str:
+    """Return the figure as SVG without dates, metadata, DOCTYPE and any address but the name space's."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = text.replace('xmlns:xlink="http://www.w3.org/1999/xlink" ', "").replace("xlink:href", "href")
+    used = set(re.findall(r"(?:href=\"|url\()#([^\")]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    return text.replace("DejaVu Sans", FONT).replace(f"'{FONT}'", FONT)
+
+
+def entropy_histogram(histogram: EntropyHistogram) -> str:
+    """Draw how the entropies of a dataset are spread, and what share of each bin a proxy takes.
+
+    Args:
+        histogram: Of one proxy.
+
+    Returns:
+        SVG text: above, the numbers of examples; below, the share of each bin that was taken, in percent.
+    """
+    edges = np.asarray(histogram.edges)
+    before, after = np.asarray(histogram.before), np.asarray(histogram.after)
+    if histogram.zeros_before:  # drawn as a bin of its own, left of the others
+        edges = np.append(edges[0] - 2 * histogram.bin_width, edges)
+        edges = np.insert(edges, 1, edges[0] + histogram.bin_width)
+        before = np.concatenate([[histogram.zeros_before, 0], before])
+        after = np.concatenate([[histogram.zeros_after, 0], after])
+    share = 100.0 * after / np.maximum(before, 1)
+    selected, total = int(after.sum()), int(before.sum())
+    with _figure(2, 1, (7.2, 3.6), sharex=True, height_ratios=(3, 1.2)) as (figure, axes):
+        top, bottom = axes[:, 0]
+        top.stairs(before, edges, fill=True, color=MUTED, alpha=0.35, label=f"whole set ({total:,})")
+        top.stairs(after, edges, fill=True, color=SERIES[0], label=f"{histogram.proxy} ({selected:,})")
+        top.set_ylabel("examples a bin")
+        top.set_title(f"{histogram.proxy}: {histogram.selector}")
+        top.legend(loc="upper left")
+        bottom.stairs(share, edges, fill=True, color=SERIES[0])
+        bottom.axhline(100.0 * selected / max(total, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        bottom.set_ylim(0, 104)
+        bottom.set_ylabel("taken, %")
+        zeros = " (leftmost: exactly 0)" if histogram.zeros_before else ""
+        bottom.set_xlabel(f"log10 of entropy in nats{zeros}")
+        for axis in (top, bottom):
+            axis.grid(axis="y")
+        return _svg(figure)
+
+
+def comparison(rows: Sequence[ComparisonRow], title: str = "") -> str:
+    """Draw Top-1 of every training and RI with its interval, one line a row.
+
+    Args:
+        rows: In the order in which they are shown, from the top.
+        title: For example the dataset.
+
+    Returns:
+        SVG text. Left: dots are trainings, bars means; a grey band spans the random cells' means. Right: RI,
+        green where promoted, red where refused.
+    """
+    if not rows:
+        raise ComparisonError("there is no row to draw. Compare cells first.")
+    heights = np.arange(len(rows))[::-1]
+    with _figure(1, 2, (8.4, 1.15 + 0.42 * len(rows)), sharey=True, width_ratios=(1.1, 1)) as (figure, axes):
+        left, right = axes[0]
+        for row, height in zip(rows, heights, strict=True):
+            colour = MUTED if row.verdict == "baseline" else SERIES[0]
+            means = [100 * float(np.mean(cell)) for cell in row.top1]
+            if row.verdict == "baseline":
+                left.axvspan(min(means), max(means), color=MUTED, alpha=0.12, linewidth=0)
+            for offset, cell in zip(np.linspace(-0.18, 0.18, len(row.top1) + 2)[1:-1], row.top1, strict=True):
+                values = [100 * value for value in cell]
+                left.plot(values, [height + offset] * len(cell), "o", color=colour, alpha=0.75)
+            left.vlines(float(np.mean(means)), height - 0.3, height + 0.3, color=colour, linewidth=2.2)
+            _draw_interval(right, row, float(height))
+        right.axvline(0, color=MUTED, linewidth=1)
+        left.set_yticks(heights, [row.label for row in rows])
+        left.set_ylim(-0.6, len(rows) - 0.4)
+        left.set_xlabel("Top-1, % (after training from scratch)")
+        right.set_xlabel("relative improvement over random sampling, %")
+        left.set_title(title)
+        for axis in (left, right):
+            axis.grid(axis="x")
+            axis.tick_params(axis="y", length=0)
+        return _svg(figure)
+
+
+def _draw_interval(axis: Axes, row: ComparisonRow, height: float) -> None:
+    interval = row.relative_improvement
+    if interval is None:
+        axis.plot([0], [height], "D", color=MUTED)
+        return
+    colour = {"promoted": GOOD, "refused": BAD}.get(row.verdict, SERIES[0])
+    axis.hlines(height, interval.low, interval.high, color=colour, linewidth=2.4)
+    axis.vlines([interval.low, interval.high], height - 0.12, height + 0.12, color=colour, linewidth=1.6)
+    axis.plot([interval.estimate], [height], "o", color=colour, markersize=6.5)
+
+
+def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
+    """Draw softmax(alpha) of every edge over the epochs.
+
+    Args:
+        trajectory: Of one search.
+        group: Which alphas, for example ``normal``.
+
+    Returns:
+        SVG text: one small panel an edge; where the edges are those of a DARTS cell, a row of panels a node.
+
+    Raises:
+        ComparisonError: No epoch, or its alphas have another form than the operations.
+    """
+    weights = _softmaxed(trajectory, group)
+    operations = trajectory.operations[group]
+    panels = _panels(weights.shape[1])
+    num_rows, num_columns = 1 + max(row for row, _, _ in panels), 1 + max(column for _, column, _ in panels)
+    epochs = np.arange(1, len(weights) + 1)
+    size = (1.75 * num_columns + 0.6, 1.25 * num_rows + 1.3)
+    # Margins are set by hand, as fitting so many panels takes seconds.
+    with _figure(num_rows, num_columns, size, layout="none", sharex=True, sharey=True) as (figure, axes):
+        figure.subplots_adjust(
+            left=0.6 / size[0], right=1 - 0.1 / size[0], bottom=0.85 / size[1], top=1 - 0.55 / size[1],
+            wspace=0.1, hspace=0.32,
+        )  # fmt: skip
+        used = {(row, column) for row, column, _ in panels}
+        for place in {(row, column) for row in range(num_rows) for column in range(num_columns)} - used:
+            axes[place].remove()
+        for edge, (row, column, name) in enumerate(panels):
+            axis = axes[row, column]
+            for index, operation in enumerate(operations):
+                axis.plot(
+                    epochs, weights[:, edge, index], color=operation_colour(operation), label=operation,
+                    marker="o" if len(epochs) <= 10 else None, markersize=2.5, linewidth=1.3,
+                )  # fmt: skip
+            axis.set_title(name, fontsize=8, fontweight="normal", color=MUTED, pad=3)
+            axis.grid(axis="y")
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
+            axis.tick_params(labelsize=7.5, labelbottom=(row + 1, column) not in used)
+        handles, labels = axes[panels[0][0], panels[0][1]].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="lower left", ncols=4, fontsize=8)
+        title = f"{trajectory.title}: softmax(alpha) of the {group} cell, epochs 1 to {len(weights)}"
+        figure.suptitle(title, x=0.1 / size[0], ha="left", fontsize=9.5, fontweight="bold")
+        return _svg(figure)
+
+
+def _softmaxed(trajectory: SearchTrajectory, group: str) -> npt.NDArray[np.float64]:
+    """Return float64 [epochs, E, O]."""
+    try:
+        alphas = np.asarray([record["alphas"][group] for record in trajectory.records], dtype=np.float64)
+        operations = trajectory.operations[group]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ComparisonError(
+            f"{trajectory.title}: the trajectory has no alphas [edges][operations] of group {group!r} in every "
+            f"epoch ({error}). Search again."
+        ) from error
+    if alphas.ndim != 3 or alphas.shape[2] != len(operations) or not np.all(np.isfinite(alphas)):
+        raise ComparisonError(
+            f"{trajectory.title}: alphas of group {group!r} have shape {alphas.shape}; finite numbers "
+            f"[epochs, edges, {len(operations)}] are needed. Search again."
+        )
+    exponentials = np.exp(alphas - alphas.max(axis=2, keepdims=True))
+    return exponentials / exponentials.sum(axis=2, keepdims=True)
+
+
+def _panels(edges: int) -> list[tuple[int, int, str]]:
+    """Return row, column and name of each edge's panel."""
+    nodes = round((np.sqrt(8 * edges + 9) - 3) / 2)  # 2 + 3 + ... + (nodes + 1) = edges
+    if nodes * (nodes + 3) // 2 == edges:
+        return [(row, column, f"{column} to {row + 2}") for row in range(nodes) for column in range(row + 2)]
+    return [(edge // 5, edge % 5, f"edge {edge}") for edge in range(edges)]
+
+
+def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
+    """Draw what warns of a collapse, over the epochs of every search.
+
+    Args:
+        trajectories: Searches with at least one epoch.
+
+    Returns:
+        SVG text: mean entropy of softmax(alpha), share of skip connections and of all parameter-free operations
+        in the derived genotype, and accuracy of the supernet.
+
+    Raises:
+        ComparisonError: There is no epoch.
+    """
+    shown = (
+        ("alpha_entropy", "alpha entropy, nats", 1.0),
+        ("skip_share", "skip connections, %", 100.0),
+        ("parameter_free_share", "parameter-free operations, %", 100.0),
+        ("one_shot_top1", "one-shot Top-1, % (not retrained)", 100.0),
+    )
+    if not any(trajectory.records for trajectory in trajectories):
+        raise ComparisonError("there is no epoch of a search to draw. Search first.")
+    with _figure(1, len(shown), (10.4, 2.9)) as (figure, axes):
+        for number, trajectory in enumerate(trajectories):
+            for axis, (key, _, factor) in zip(axes[0], shown, strict=True):
+                epochs = [epoch for epoch, record in enumerate(trajectory.records, 1) if key in record]
+                axis.plot(
+                    epochs, [factor * trajectory.records[epoch - 1][key] for epoch in epochs], marker="o",
+                    color=SERIES[number % len(SERIES)], linestyle="-" if number < len(SERIES) else "--",
+                    label=trajectory.title,
+                )  # fmt: skip
+        for axis, (key, name, _) in zip(axes[0], shown, strict=True):
+            axis.set_title(name, fontsize=8.5)
+            axis.set_xlabel("epoch")
+            axis.grid(axis="y")
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+            if key.endswith("share"):
+                axis.set_ylim(-4, 104)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+        return _svg(figure)
+
+
+def training_curves(curves: Sequence[TrainingCurve], dataset: str) -> str:
+    """Draw test accuracy over the epochs of every training on one dataset; groups share a colour.
+
+    Args:
+        curves: All trainings; those on other datasets are left out.
+        dataset: Which dataset.
+
+    Raises:
+        ComparisonError: There is no training on that dataset.
+    """
+    shown = [curve for curve in curves if curve.dataset == dataset]
+    groups = sorted({curve.group for curve in shown}, key=lambda name: ("random-sampling" not in name, name))
+    if not groups:
+        raise ComparisonError(f"there is no training on {dataset!r} to draw. Augment first.")
+    with _figure(1, 1, (7.2, 3.2)) as (figure, axes):
+        axis = axes[0, 0]
+        for number, group in enumerate(groups):
+            colour = MUTED if "random-sampling" in group else SERIES[number % len(SERIES)]
+            for index, curve in enumerate(curve for curve in shown if curve.group == group):
+                values = [100 * record["test_top1"] for record in curve.records]
+                axis.plot(
+                    np.arange(1, len(values) + 1), values, color=colour, alpha=0.8, linewidth=1.2,
+                    label=group if index == 0 else None,
+                )  # fmt: skip
+        axis.set_title(f"training from scratch on {dataset}")
+        axis.set_xlabel("epoch")
+        axis.set_ylabel("test Top-1, %")
+        axis.grid(axis="y")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+        return _svg(figure)
+
+
+def cost_bars(costs: Sequence[CostRow]) -> str:
+    """Draw the wall time of each stage, in the order in which they come, with the number of its items.
+
+    Args:
+        costs: One an item of a stage.
+
+    Raises:
+        ComparisonError: There is none.
+    """
+    if not costs:
+        raise ComparisonError("there is no cost to draw. Run the stages first.")
+    stages = list(dict.fromkeys(cost.stage for cost in costs))
+    items = [[cost.seconds for cost in costs if cost.stage == stage] for stage in stages]
+    heights = np.arange(len(stages))[::-1]
+    with _figure(1, 1, (7.2, 0.8 + 0.32 * len(stages))) as (figure, axes):
+        axis = axes[0, 0]
+        for height, seconds in zip(heights, items, strict=True):
+            starts = np.concatenate([[0.0], np.cumsum(seconds)[:-1]])
+            axis.barh([height] * len(seconds), seconds, left=starts, height=0.62, color=SERIES[0], linewidth=0)
+            axis.vlines(starts[1:], height - 0.31, height + 0.31, color=FAINT, linewidth=0.8)
+            number = f", {len(seconds)} items" if len(seconds) > 1 else ""
+            axis.annotate(f"{sum(seconds):,.1f} s{number}", (sum(seconds), height), (5, 0), textcoords="offset points",
+                          va="center", fontsize=8)  # fmt: skip
+        axis.set_yticks(heights, stages)
+        axis.set_xlim(0, 1.25 * max(max(sum(seconds) for seconds in items), 1e-9))
+        axis.set_xlabel("seconds of wall time")
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x")
+        return _svg(figure)

@@ -1,0 +1,150 @@
+"""One self-contained HTML page about a study, and its figures as files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nasbench.analysis import plots
+from nasbench.analysis.draw import draw_cells
+from nasbench.analysis.palette import themed
+from nasbench.analysis.report_data import (
+    ComparisonRow,
+    CostRow,
+    DrawnGenotype,
+    EntropyHistogram,
+    GateOutcome,
+    LineageRow,
+    ReportData,
+    SearchTrajectory,
+    TrainingCurve,
+)
+from nasbench.analysis.tables import improvement_text, notes, top1_text
+from nasbench.core.files import write_text
+from nasbench.core.genotype import Cell
+
+__all__ = [
+    "ComparisonRow",
+    "CostRow",
+    "DrawnGenotype",
+    "EntropyHistogram",
+    "GateOutcome",
+    "LineageRow",
+    "ReportData",
+    "SearchTrajectory",
+    "TrainingCurve",
+    "write_report",
+]
+
+PAGE = "index.html"
+FIGURES = "figures"
+
+
+def write_report(folder: Path | str, data: ReportData) -> Path:
+    """Write the report of a study.
+
+    The page shows its figures inline, asks nothing of the network and runs no script; the same figures stand in
+    ``figures/`` as SVG files. Equal data give equal bytes.
+
+    Args:
+        folder: Where ``index.html`` and ``figures/`` are to stand; made if absent.
+        data: What to show. A section without data is left out.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        FileWriteError: A file cannot be written.
+        ComparisonError: A trajectory has no alphas of the form of its operations.
+        GenotypeError: A drawn cell is not a cell.
+    """
+    target = Path(folder)
+    figures = dict(_figures(data))
+    for name, svg in figures.items():
+        write_text(target / FIGURES / f"{name}.svg", svg)
+    page = target / PAGE
+    write_text(page, _render(data, figures))
+    return page
+
+
+def _figures(data: ReportData) -> Iterator[tuple[str, str]]:
+    """Yield file name (without ending) and SVG text of every figure."""
+    yield "comparison-source", plots.comparison(data.rows, data.source)
+    if data.target_rows:
+        yield "comparison-target", plots.comparison(data.target_rows, data.target)
+    for number, genotype in enumerate(data.cells):
+        yield _name("cell", number, genotype.title), draw_genotype(genotype)
+    for number, histogram in enumerate(data.histograms):
+        yield _name("entropy", number, histogram.proxy), plots.entropy_histogram(histogram)
+    searches = [trajectory for trajectory in data.trajectories if trajectory.records]
+    if searches:
+        yield "search-health", plots.search_health(searches)
+    for number, trajectory in enumerate(searches):
+        for group in trajectory.operations:
+            yield _name(f"alphas-{group}", number, trajectory.title), plots.alpha_trajectory(trajectory, group)
+    for number, dataset in enumerate(sorted({curve.dataset for curve in data.curves})):
+        yield _name("training", number, dataset), plots.training_curves(data.curves, dataset)
+    if data.costs:
+        yield "cost", plots.cost_bars(data.costs)
+
+
+def draw_genotype(genotype: DrawnGenotype) -> str:
+    """Return the drawn cells of a genotype as SVG text.
+
+    Raises:
+        GenotypeError: A cell is not a cell.
+    """
+    cells = {kind: Cell.from_plain(cell) for kind, cell in genotype.cells.items()}
+    return draw_cells(cells, genotype.title)
+
+
+def _name(kind: str, number: int, title: str) -> str:
+    return "-".join([kind, f"{number:02d}", re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")]).rstrip("-")
+
+
+def _render(data: ReportData, figures: dict[str, str]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "top1": lambda row: top1_text(row, "±"),
+        "improvement": improvement_text,
+        "short": lambda value: value[:12] or "–",
+        "megabytes": lambda value: "–" if value is None else f"{value / 1e6:,.0f}",
+        "grouped": lambda value: "–" if value is None else f"{value:,}",
+    }
+    environment.filters.update(filters)
+    groups: dict[str, list[Markup]] = {}
+    for name, svg in figures.items():
+        # The SVG is made by this package from escaped text, so it may stand in the page as it is.
+        groups.setdefault(name.split("-")[0], []).append(Markup(_inline(svg)))  # noqa: S704
+    groups["source"], groups["target"] = groups["comparison"][:1], groups["comparison"][1:]
+    template = environment.get_template("report.html.j2")
+    searches = any(trajectory.records for trajectory in data.trajectories)
+    return template.render(
+        data=data,
+        figures=groups,
+        searches=searches,
+        notes=notes(data.rows),
+        target_notes=notes(data.target_rows),
+        total_seconds=sum(cost.seconds for cost in data.costs),
+    )
+
+
+def _inline(svg: str) -> str:
+    """Return a figure as it may stand inside a page: coloured by the page, and without a fixed size."""
+    svg = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
+    head, rest = svg.split(">", 1)
+    width = re.search(r' width="([\d.]+)(pt)?"', head)
+    pixels = float(width[1]) * (4 / 3 if width[2] else 1) if width else 600.0
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    return themed(f'{head} style="width:{pixels:.0f}px">{rest}')

@@ -1,0 +1,349 @@
+"""``nasbench``: the pipeline's parts for one-off use, without DVC. ``--json`` prints machine-readable output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nasbench import __version__
+from nasbench.config.component import fields_of, parse
+from nasbench.core.errors import ConfigError, NasbenchError
+from nasbench.core.files import write_json
+from nasbench.core.registry import Registry
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A field of the component; may be repeated."
+)
+
+
+def _families() -> dict[str, Registry[Any]]:
+    from nasbench.datasets import DATASETS
+    from nasbench.scorers import SCORERS
+    from nasbench.searchers import SEARCHERS
+    from nasbench.selectors import SELECTORS
+    from nasbench.spaces import SPACES
+
+    return {
+        "datasets": DATASETS, "scorers": SCORERS, "selectors": SELECTORS, "searchers": SEARCHERS, "spaces": SPACES,
+    }  # fmt: skip
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {pair!r}: write FIELD=VALUE, for example --set epochs=10.")
+        fields[key] = YAML(typ="safe", pure=True).load(value)
+    return fields
+
+
+def _build(registry: Registry[T], name: str, fields: Mapping[str, Any]) -> T:
+    return parse(registry.get(name), fields, name)
+
+
+def _say(value: Mapping[str, Any], as_json: bool) -> None:
+    text = json.dumps(value, indent=2) if as_json else "\n".join(f"{key}: {entry}" for key, entry in value.items())
+    click.echo(text)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__)
+def cli() -> None:
+    """Is a small proxy of the data enough to search a neural architecture?"""
+
+
+@cli.command("list")
+@click.argument(
+    "family", required=False, type=click.Choice(["datasets", "scorers", "selectors", "searchers", "spaces"])
+)
+@as_json_option
+def list_members(family: str | None, as_json: bool) -> None:
+    """List what can be named in params.yaml, with each member's parameters and their defaults."""
+    families = _families()
+    listing = {
+        name: [_describe(registry.get(member)) for member in registry.names()]
+        for name, registry in families.items()
+        if family in {None, name}
+    }
+    if as_json:
+        click.echo(json.dumps(listing, indent=2))
+        return
+    for name, members in listing.items():
+        click.secho(name, bold=True)
+        for member in members:
+            click.echo(f"  {member['name']:<28} {member['summary']}")
+
+
+def _describe(cls: Any) -> dict[str, Any]:
+    import dataclasses
+
+    lines = (cls.__doc__ or "").strip().splitlines()
+    try:
+        defaults = fields_of(cls())
+    except (ConfigError, ValueError, TypeError):  # a member with a required field has no default of its own
+        defaults = {}
+    names = [field.name for field in dataclasses.fields(cls)]
+    reference = next((line.strip() for line in lines if line.strip().startswith("Reference:")), "")
+    return {
+        "name": cls.name, "summary": lines[0] if lines else "",
+        "reference": reference.removeprefix("Reference:").strip(),
+        "fields": {name: defaults.get(name) for name in names},
+    }  # fmt: skip
+
+
+@cli.command()
+@click.option("--genotype", required=True, help="A published name (DARTS_V2, ...) or a genotype file.")
+@click.option("--cells", type=click.IntRange(min=3), default=20)
+@click.option("--channels", type=click.IntRange(min=1), default=36)
+@click.option("--classes", type=click.IntRange(min=2), default=10)
+@click.option("--image-size", type=click.IntRange(min=1), default=32)
+@click.option("--in-channels", type=click.IntRange(min=1), default=3)
+@click.option("--stem", type=click.Choice(["cifar", "imagenet"]), default="cifar")
+@as_json_option
+def cost(
+    genotype: str, cells: int, channels: int, classes: int, image_size: int, in_channels: int, stem: str, as_json: bool
+) -> None:
+    """Count parameters and multiply-adds (convolutions and linear layers, no auxiliary head); always prints JSON."""
+    del as_json
+    import torch
+
+    from nasbench.spaces.base import NetworkShape
+    from nasbench.spaces.network import build_network
+    from nasbench.training.cost import measure
+
+    fields = {"num_cells": cells, "channels": channels, "num_classes": classes, "in_channels": in_channels,
+              "image_size": image_size, "stem": stem}  # fmt: skip
+    with torch.device("meta"):
+        network = build_network(_cells_of(genotype), parse(NetworkShape, fields))
+    counted = measure(network, (in_channels, image_size, image_size))
+    click.echo(json.dumps({"genotype": genotype, "params": counted.parameters, "macs": counted.macs, **fields}))
+
+
+def _cells_of(genotype: str) -> Any:
+    """Return the cells of a published name, or of a file checked against its space."""
+    from nasbench.core.genotype import load_genotype
+    from nasbench.spaces import SPACES
+    from nasbench.spaces.published import published_cells
+
+    if not Path(genotype).is_file():
+        return published_cells(genotype)
+    value, cells = load_genotype(genotype)
+    space = _build(SPACES, value.space, {})
+    space.check(value)
+    space.check_cells(value, cells)
+    return cells
+
+
+@cli.command()
+@click.option("--dataset", default="image-folder")
+@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--split", default="train")
+@click.option("--model", default="resnet20", help="resnet20, resnet56, ... or timm:<name>.")
+@click.option("--weights", type=click.Path(path_type=Path), required=True, help="State dict of the model.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet: id, label, entropy in nats.")
+@click.option("--device", default="cpu")
+@click.option(
+    "--input-mean", type=float, nargs=3, default=None, help="Normalisation that the weights were trained with."
+)
+@click.option("--input-std", type=float, nargs=3, default=None)
+@set_option
+@as_json_option
+def score(
+    dataset: str, root: Path, split: str, model: str, weights: Path, out: Path, device: str,
+    input_mean: tuple[float, ...] | None, input_std: tuple[float, ...] | None, settings: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """Score every image by the entropy of a model's prediction."""
+    import tempfile
+
+    from nasbench.core.table import save_table
+    from nasbench.datasets import DATASETS
+    from nasbench.scorers import SCORERS
+    from nasbench.scorers.base import ComputeOptions
+    from nasbench.tracking.tracker import NullTracker
+
+    images = _build(DATASETS, dataset, _settings(settings)).load(split, root=root)
+    options: dict[str, Any] = {"model": model, "weights": str(weights)}
+    options |= {"input_mean": input_mean} if input_mean else {}
+    options |= {"input_std": input_std} if input_std else {}
+    scorer = _build(SCORERS, "entropy", options)
+    compute = ComputeOptions(device=device)
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = scorer.train(images, images, Path(folder), seed=0, compute=compute, tracker=NullTracker())
+        table = scorer.score(images, Path(folder), compute=compute, tracker=NullTracker())
+    save_table(out, table)
+    mean = float(table.column("entropy").mean())
+    _say({"out": str(out), "num_examples": len(table), "entropy_mean": mean, "top1": metrics["top1"]}, as_json)
+
+
+@cli.command()
+@click.option(
+    "--scores", type=click.Path(path_type=Path), required=True, help="Parquet, or text: index, entropy, label."
+)
+@click.option("--selector", required=True)
+@click.option("--fraction", type=float, default=None)
+@click.option("--size", type=int, default=None)
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@set_option
+@as_json_option
+def select(
+    scores: Path, selector: str, fraction: float | None, size: int | None, seed: int, out: Path,
+    settings: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """Select a proxy set; writes its sorted row numbers as ``indices``."""
+    from nasbench.core.proxy import save_proxy
+    from nasbench.core.table import load_table
+    from nasbench.selectors import SELECTORS
+    from nasbench.selectors.selection import describe, select_proxy, size_for
+
+    chosen = _build(SELECTORS, selector, _settings(settings))
+    table = load_table(scores)
+    whole = chosen.name == "whole" and fraction is None and size is None
+    k = len(table) if whole else size_for(fraction, size, len(table))
+    proxy = select_proxy(chosen, table, k, seed)
+    save_proxy(out, proxy, describe(table, proxy))
+    _say({"out": str(out), "selector": selector, "num_examples": len(proxy), "of": len(table)}, as_json)
+
+
+@cli.command()
+@click.option("--dataset", required=True)
+@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--proxy", type=click.Path(path_type=Path), default=None, help="Proxy file; without one the whole set.")
+@click.option("--space", default="darts")
+@click.option("--searcher", default="darts")
+@click.option("--cells", type=click.IntRange(min=3), default=8)
+@click.option("--channels", type=click.IntRange(min=1), default=16)
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--device", default="cpu")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Genotype file (JSON).")
+@set_option
+@as_json_option
+def search(
+    dataset: str, root: Path, proxy: Path | None, space: str, searcher: str, cells: int, channels: int, seed: int,
+    device: str, out: Path, settings: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """Search a cell; --set gives fields of the searcher, for example --set epochs=10."""
+    from nasbench.core.genotype import save_genotype
+    from nasbench.datasets import DATASETS
+    from nasbench.searchers import SEARCHERS
+    from nasbench.searchers.base import SearchTask
+    from nasbench.spaces import SPACES
+    from nasbench.spaces.base import NetworkShape
+    from nasbench.tracking.tracker import NullTracker
+    from nasbench.training.recipe import Augmentation
+
+    chosen, where = _build(SEARCHERS, searcher, _settings(settings)), _build(SPACES, space, {})
+    images = _build(DATASETS, dataset, {}).load("train", root=root)
+    weights, alphas = _halves(images, proxy, seed)
+    shape = NetworkShape(num_cells=cells, channels=channels, num_classes=images.num_classes,
+                         in_channels=images.image_shape[0], image_size=images.image_shape[1])  # fmt: skip
+    task = SearchTask(space=where, shape=shape, images=images, weight_indices=weights, alpha_indices=alphas,
+                      augmentation=Augmentation(crop_padding=images.image_shape[1] // 8, flip=False), seed=seed,
+                      device=device)  # fmt: skip
+    result = chosen.search(task, NullTracker())
+    save_genotype(out, result.genotype, where.cells(result.genotype))
+    _say({"out": str(out), "genotype": result.genotype.fingerprint, "seconds": result.seconds,
+          "warnings": list(result.warnings)}, as_json)  # fmt: skip
+
+
+def _halves(images: Any, proxy: Path | None, seed: int) -> Any:
+    import numpy as np
+
+    from nasbench.core.proxy import ProxySet, load_proxy
+
+    if proxy is None:
+        rows = np.arange(len(images), dtype=np.int64)
+        chosen = ProxySet(indices=rows, num_examples=len(images), dataset=images.fingerprint,
+                          selector={"selector": "whole"}, seed=seed)  # fmt: skip
+    else:
+        chosen = load_proxy(proxy)
+    chosen.check_dataset(images.fingerprint, len(images))
+    return chosen.halves()
+
+
+@cli.command()
+@click.option("--genotype", type=click.Path(path_type=Path), required=True, help="Genotype file.")
+@click.option("--dataset", required=True)
+@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--preset", default=None, help="Recipe of a paper, for example nastransfer.")
+@click.option("--cells", type=click.IntRange(min=3), default=20)
+@click.option("--channels", type=click.IntRange(min=1), default=36)
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option("--device", default="cpu")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Also write the figures as JSON.")
+@set_option
+@as_json_option
+def augment(
+    genotype: Path, dataset: str, root: Path, preset: str | None, cells: int, channels: int, seed: int, device: str,
+    out: Path | None, settings: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """Train a genotype from scratch; --set gives fields of the recipe, for example --set epochs=20."""
+    from nasbench.core.genotype import load_genotype
+    from nasbench.datasets import DATASETS
+    from nasbench.spaces import SPACES
+    from nasbench.spaces.base import NetworkShape
+    from nasbench.tracking.tracker import NullTracker
+    from nasbench.training.augment import augment_cell
+    from nasbench.training.presets import preset as named_preset
+    from nasbench.training.recipe import Recipe
+
+    base = fields_of(named_preset(preset)) if preset else {}
+    recipe = parse(Recipe, {**base, **_settings(settings)}, "recipe")
+    value, stored = load_genotype(genotype)
+    space = _build(SPACES, value.space, {})
+    space.check(value)
+    space.check_cells(value, stored)
+    train, test = (_build(DATASETS, dataset, {}).load(split, root=root) for split in ("train", "test"))
+    shape = NetworkShape(num_cells=cells, channels=channels, num_classes=train.num_classes,
+                         in_channels=train.image_shape[0], image_size=train.image_shape[1],
+                         auxiliary=recipe.auxiliary_weight > 0)  # fmt: skip
+    result = augment_cell(space, value, shape, train, test, recipe, seed=seed, device=device, amp=False,
+                          checkpoint=None, tracker=NullTracker(), description="augment")  # fmt: skip
+    figures = {"top1": result.top1, "best_top1": result.best_top1, "parameters": result.parameters,
+               "macs": result.macs, "seconds": result.seconds}  # fmt: skip
+    if out:
+        write_json(out, figures)
+    _say(figures, as_json)
+
+
+@cli.command()
+@click.option("--genotype", required=True, help="A published name or a genotype file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="SVG file.")
+@as_json_option
+def draw(genotype: str, out: Path, as_json: bool) -> None:
+    """Draw a cell as a graph."""
+    from nasbench.analysis.draw import draw_cells
+
+    draw_cells(out, _cells_of(genotype), title=Path(genotype).stem)
+    _say({"out": str(out)}, as_json)
+
+
+@cli.command("relocate")
+@click.option("--root", type=click.Path(path_type=Path), default=Path(), help="The checkout.")
+@as_json_option
+def relocate_store(root: Path, as_json: bool) -> None:
+    """Repair artifact paths in mlruns/mlflow.db after the checkout has moved."""
+    from nasbench.tracking.relocate import relocate
+
+    _say({"changed": relocate(root)}, as_json)
+
+
+def main() -> None:
+    """Entry point; turns errors into a message and exit code 1."""
+    try:
+        cli(standalone_mode=True)
+    except NasbenchError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(1)

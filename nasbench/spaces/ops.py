@@ -1,0 +1,172 @@
+"""Candidate operations of the DARTS family, as the published code defines them.
+
+Inside a cell an operation maps [N, C, H, W] to [N, C, ceil(H/stride), ceil(W/stride)]; no convolution has a bias.
+
+Reference: Liu et al., DARTS, ICLR 2019, arXiv:1806.09055, section 3.1 and appendix A.1.
+Differs from the paper: the stride-2 skip pads odd sizes with zeros and splits odd widths unevenly, where the
+published code fails; for even sizes and widths nothing differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from nasbench.core.errors import GenotypeError, nearest
+from nasbench.spaces.depthwise import DepthwiseConv2d
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that may use the batch's own statistics in evaluation mode too.
+
+    Attributes:
+        batch_statistics: In evaluation mode: True normalises by the batch (the paper's text), False by the
+            running statistics (the published code). Without effect in training mode.
+    """
+
+    batch_statistics: bool = False
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
+        """Normalise [N, C, H, W] over all but the channels."""
+        if self.training or not self.batch_statistics:
+            return super().forward(input)
+        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+class ReluFirst(nn.Module):
+    """ReLU, then ``body``: apart, so that operations on one input can share the ReLU."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both."""
+        output: Tensor = self.body(F.relu(x))
+        return output
+
+
+class Zero(nn.Module):
+    """The operation ``none``: zeros of the strided size."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return zeros [N, C, ceil(H/stride), ceil(W/stride)]."""
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class HalvingConv(nn.Module):
+    """Two pointwise convolutions of stride 2, the second one pixel down and right, side by side; then BN.
+
+    Args:
+        c_in: Input channels.
+        c_out: Output channels; the first convolution makes c_out // 2 of them.
+        affine: Whether BN has a learned scale and shift.
+    """
+
+    def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.norm = BatchNorm(c_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, c_in, H, W] to [N, c_out, ceil(H/2), ceil(W/2)]."""
+        height, width = x.shape[-2:]
+        shifted = F.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
+        output: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        return output
+
+
+def factorized_reduce(c_in: int, c_out: int, affine: bool) -> ReluFirst:
+    """Build ReLU and `HalvingConv`: halves the resolution without losing a pixel."""
+    return ReluFirst(HalvingConv(c_in, c_out, affine))
+
+
+def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ReluFirst:
+    """Build ReLU, pointwise convolution, BN."""
+    return ReluFirst(nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), BatchNorm(c_out, affine=affine)))
+
+
+def _separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
+    depthwise = DepthwiseConv2d(channels, kernel, stride, dilation)
+    return [depthwise, nn.Conv2d(channels, channels, 1, bias=False), BatchNorm(channels, affine=affine)]
+
+
+def sep_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ReluFirst:
+    """Build the separable convolution: (ReLU, depthwise, pointwise, BN) twice, the stride in the first."""
+    first = _separable(channels, kernel, stride, 1, affine)
+    second = _separable(channels, kernel, 1, 1, affine)
+    return ReluFirst(nn.Sequential(*first, nn.ReLU(), *second))
+
+
+def dil_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ReluFirst:
+    """Build ReLU, depthwise convolution of dilation 2, pointwise convolution, BN: once."""
+    return ReluFirst(nn.Sequential(*_separable(channels, kernel, stride, 2, affine)))
+
+
+def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> ReluFirst:
+    """Build ReLU, 1x7 and 7x1 convolution, BN (published AmoebaNet cells only)."""
+    wide = nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False)
+    tall = nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False)
+    return ReluFirst(nn.Sequential(wide, tall, BatchNorm(channels, affine=affine)))
+
+
+def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Build the identity; at stride 2 a `factorized_reduce` that keeps the width."""
+    return nn.Identity() if stride == 1 else factorized_reduce(channels, channels, affine)
+
+
+class Builder(Protocol):
+    """Makes an operation that keeps the number of channels."""
+
+    def __call__(self, channels: int, stride: int, affine: bool) -> nn.Module:
+        """Build it."""
+
+
+def _with_kernel(build: Callable[..., nn.Module], kernel: int) -> Builder:
+    def build_operation(channels: int, stride: int, affine: bool) -> nn.Module:
+        return build(channels, stride, affine, kernel=kernel)
+
+    return build_operation
+
+
+OPERATIONS: Mapping[str, Builder] = {
+    "none": lambda channels, stride, affine: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, affine: nn.MaxPool2d(3, stride, padding=1),
+    "avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
+    "skip_connect": skip_connect,
+    "sep_conv_3x3": _with_kernel(sep_conv, 3),
+    "sep_conv_5x5": _with_kernel(sep_conv, 5),
+    "sep_conv_7x7": _with_kernel(sep_conv, 7),
+    "dil_conv_3x3": _with_kernel(dil_conv, 3),
+    "dil_conv_5x5": _with_kernel(dil_conv, 5),
+    "conv_7x1_1x7": conv_7x1_1x7,
+}
+"""Every operation that a cell may name."""
+
+
+def build(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
+    """Build an operation.
+
+    Args:
+        name: A key of `OPERATIONS`.
+        channels: C, in and out.
+        stride: 1 or 2.
+        affine: Whether its BN has a learned scale and shift (False in a supernet).
+
+    Raises:
+        GenotypeError: There is no such operation.
+    """
+    if name not in OPERATIONS:
+        raise GenotypeError(
+            f"there is no operation {name!r}. Known: {', '.join(OPERATIONS)}.{nearest(name, OPERATIONS)}"
+        )
+    return OPERATIONS[name](channels, stride, affine)

@@ -1,0 +1,1 @@
+"""DVC stages: each parses its parameters, calls the library, saves and logs. ``python -m pipelines.<stage>``."""

@@ -1,0 +1,338 @@
+"""The schema of params.yaml. Every stage checks the whole file before it does any work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from nasbench.config.component import component, parse
+from nasbench.config.load import load_yaml
+from nasbench.core.errors import ConfigError, nearest
+from nasbench.core.registry import Registry
+from nasbench.datasets import DATASETS, DatasetSpec
+from nasbench.scorers import SCORERS, ExampleScorer
+from nasbench.searchers import SEARCHERS, Searcher
+from nasbench.selectors import SELECTORS, ProxySelector
+from nasbench.spaces import SPACES, SearchSpace
+from nasbench.tracking.gate import Gate
+from nasbench.training.recipe import Augmentation, Recipe
+
+T = TypeVar("T")
+Options = dict[str, Any]
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+@component
+class Compute:
+    """Where stages compute. The number of threads changes the last bits of results, so it is a parameter.
+
+    Attributes:
+        threads: Threads of one stage; stages side by side (``make repro JOBS=2``) use as many each.
+        device: ``auto`` takes CUDA where there is one.
+        amp: Mixed precision (bfloat16) while training discrete networks; CUDA only.
+    """
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    amp: bool = False
+
+
+@component
+class Data:
+    """A dataset by name.
+
+    Attributes:
+        dataset: Registered name.
+        root: Folder of its files, relative to params.yaml; embedded datasets have none.
+        download: Fetch absent files.
+        options: Fields of the dataset.
+    """
+
+    dataset: str
+    root: str = "data"
+    download: bool = False
+    options: Options = Field(default_factory=dict)
+
+
+@component
+class Scorer:
+    """A scorer by name, with its seed and fields."""
+
+    scorer: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    options: Options = Field(default_factory=dict)
+
+
+@component
+class Proxy:
+    """A proxy: which selector takes how much of which table.
+
+    Attributes:
+        selector: Registered name.
+        table: ``data/source`` (labels only) or ``scores/<scorer>``.
+        fraction: Share r of the training examples, k = floor(r n).
+        size: Or k itself. Exactly one of the two, and neither for ``whole``.
+        seed: Of the selection.
+        options: Fields of the selector.
+    """
+
+    selector: str
+    table: str = "data/source"
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    size: Annotated[int, Field(ge=2)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    options: Options = Field(default_factory=dict)
+
+
+@component
+class SpaceSection:
+    """A search space by name."""
+
+    space: str = "darts"
+    options: Options = Field(default_factory=dict)
+
+
+@component
+class Supernet:
+    """Size of the supernet and transforms of the images that it sees."""
+
+    num_cells: Annotated[int, Field(ge=3)]
+    channels: Annotated[int, Field(ge=1)]
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    augmentation: Augmentation = Augmentation()
+
+
+@component
+class SearcherSection:
+    """A searcher by name."""
+
+    searcher: str
+    options: Options = Field(default_factory=dict)
+
+
+@component
+class SearchMatrix:
+    """What is searched: every proxy with every searcher and every seed."""
+
+    proxies: tuple[str, ...]
+    searchers: tuple[str, ...]
+    seeds: tuple[Annotated[int, Field(ge=0)], ...]
+
+
+@component
+class Baseline:
+    """Randomly sampled cells, the reference of relative improvement.
+
+    Attributes:
+        cells: Their numbers, 0 to N-1.
+        seed: Of the sampling.
+    """
+
+    cells: tuple[int, ...]
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@component
+class Augment:
+    """How cells are trained from scratch (augmented), and how often.
+
+    Attributes:
+        num_cells: L of the discrete network.
+        channels: C of its first cells.
+        stem: ``cifar`` or ``imagenet``.
+        seeds: One training a seed.
+        recipe: The training recipe.
+    """
+
+    num_cells: Annotated[int, Field(ge=3)]
+    channels: Annotated[int, Field(ge=1)]
+    seeds: tuple[Annotated[int, Field(ge=0)], ...]
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    recipe: Recipe = Recipe()
+
+
+@component
+class Transfer(Augment):
+    """How the champion is trained on the target.
+
+    Attributes:
+        if_refused: What is transferred where the gate lets nothing pass: ``nothing``, or the ``best`` candidate,
+            for the record only.
+    """
+
+    if_refused: Literal["nothing", "best"] = "nothing"
+
+
+@component
+class Comparison:
+    """Bootstrap of the relative improvement."""
+
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@component
+class Params:
+    """The whole of params.yaml.
+
+    Attributes:
+        study: Name of the study, and of its MLflow experiment.
+        repository: Folder of the code, relative to params.yaml; dvc.yaml builds its code dependencies from it.
+    """
+
+    study: str
+    repository: str
+    compute: Compute
+    source: Data
+    target: Data
+    scorers: dict[str, Scorer]
+    proxies: dict[str, Proxy]
+    space: SpaceSection
+    supernet: Supernet
+    searchers: dict[str, SearcherSection]
+    search: SearchMatrix
+    baseline: Baseline
+    augment: Augment
+    comparison: Comparison
+    gate: Gate
+    transfer: Transfer
+
+    def dataset(self, role: str) -> DatasetSpec:
+        """Return the dataset of ``source`` or ``target``."""
+        section = self.source if role == "source" else self.target
+        return _build(DATASETS, section.dataset, section.options, f"{role}.dataset", f"{role}.options")
+
+    def scorer(self, name: str) -> ExampleScorer:
+        """Return the scorer of a section of ``scorers``."""
+        section = _section(self.scorers, name, "scorers")
+        return _build(SCORERS, section.scorer, section.options, f"scorers.{name}.scorer", f"scorers.{name}.options")
+
+    def selector(self, name: str) -> ProxySelector:
+        """Return the selector of a section of ``proxies``."""
+        section = _section(self.proxies, name, "proxies")
+        return _build(
+            SELECTORS, section.selector, section.options, f"proxies.{name}.selector", f"proxies.{name}.options"
+        )
+
+    def searcher(self, name: str) -> Searcher:
+        """Return the searcher of a section of ``searchers``."""
+        section = _section(self.searchers, name, "searchers")
+        return _build(
+            SEARCHERS, section.searcher, section.options, f"searchers.{name}.searcher", f"searchers.{name}.options"
+        )
+
+    def search_space(self) -> SearchSpace:
+        """Return the search space."""
+        return _build(SPACES, self.space.space, self.space.options, "space.space", "space.options")
+
+    @property
+    def arms(self) -> tuple[tuple[str, str], ...]:
+        """Every (proxy, searcher) that is compared, in the order of the matrix."""
+        return tuple((proxy, searcher) for proxy in self.search.proxies for searcher in self.search.searchers)
+
+
+def _section(sections: dict[str, T], name: str, where: str) -> T:
+    if name not in sections:
+        raise ConfigError(
+            f"{where}: there is no section {name!r}. Known: {', '.join(sorted(sections))}.{nearest(name, sections)}"
+        )
+    return sections[name]
+
+
+def _build(registry: Registry[T], name: str, options: Options, where: str, where_options: str) -> T:
+    return parse(registry.get(name, where), options, where_options)
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check params.yaml, every component's options included.
+
+    Raises:
+        ConfigError: Names the key's path, the value seen, what is allowed, and the nearest correct name.
+    """
+    params = parse(Params, load_yaml(path))
+    problems: list[str] = []
+    for check in (_check_names, _check_components, _check_proxies, _check_matrix, _check_rest):
+        try:
+            check(params)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return params
+
+
+def _check_names(params: Params) -> None:
+    for where, names in (("scorers", params.scorers), ("proxies", params.proxies), ("searchers", params.searchers)):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{where}.{name}: a name may hold small letters, digits and underscores only, as it becomes part "
+                    f"of file names and of DVC's item names."
+                )
+
+
+def _check_components(params: Params) -> None:
+    params.dataset("source"), params.dataset("target"), params.search_space()
+    for name in params.scorers:
+        params.scorer(name)
+    for name in params.proxies:
+        params.selector(name)
+    for name in params.searchers:
+        params.searcher(name)
+
+
+def _check_proxies(params: Params) -> None:
+    for name, proxy in params.proxies.items():
+        where = f"proxies.{name}"
+        selector = params.selector(name)
+        given = [key for key in ("fraction", "size") if getattr(proxy, key) is not None]
+        if selector.name == "whole" and given:
+            raise ConfigError(f"{where}.{given[0]}: 'whole' takes every example; leave it out.")
+        if selector.name != "whole" and len(given) != 1:
+            raise ConfigError(f"{where}: give exactly one of 'fraction' and 'size'; given: {given or 'none'}.")
+        columns = _table_columns(params, proxy.table, f"{where}.table")
+        for need in selector.needs:
+            if need not in columns:
+                raise ConfigError(
+                    f"{where}.table: selector {selector.name!r} needs the column {need!r}, which {proxy.table!r} "
+                    f"does not have. Name a table scores/<scorer> that makes it."
+                )
+
+
+def _table_columns(params: Params, table: str, where: str) -> tuple[str, ...]:
+    if table == "data/source":
+        return ()
+    allowed = ["data/source", *(f"scores/{name}" for name in params.scorers)]
+    if table not in allowed:
+        raise ConfigError(f"{where}: {table!r} is not a table. Allowed: {', '.join(allowed)}.{nearest(table, allowed)}")
+    return params.scorer(table.removeprefix("scores/")).columns
+
+
+def _check_matrix(params: Params) -> None:
+    matrix = params.search
+    for key, known in (("proxies", params.proxies), ("searchers", params.searchers)):
+        for name in getattr(matrix, key):
+            _section(dict(known), name, f"search.{key}")
+    lists = (("search.proxies", matrix.proxies), ("search.searchers", matrix.searchers), ("search.seeds", matrix.seeds),
+             ("baseline.cells", params.baseline.cells), ("augment.seeds", params.augment.seeds),
+             ("transfer.seeds", params.transfer.seeds))  # fmt: skip
+    for where, values in lists:
+        if not values or len(set(values)) != len(values):
+            raise ConfigError(f"{where}: {list(values)} must have at least one entry and none twice.")
+    if list(params.baseline.cells) != list(range(len(params.baseline.cells))):
+        raise ConfigError(f"baseline.cells: {list(params.baseline.cells)} must be 0, 1, 2, ... without gaps.")
+    for name in matrix.searchers:
+        if params.searchers[name].searcher == "random-sampling":
+            raise ConfigError("search.searchers: random sampling is the baseline; set baseline.cells instead.")
+
+
+def _check_rest(params: Params) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", params.study):
+        raise ConfigError(f"study: {params.study!r} may hold small letters, digits, '_' and '-' only.")
+    if Path(params.repository).is_absolute():
+        raise ConfigError(f"repository: {params.repository!r} must be relative to params.yaml.")
+    if params.compute.amp and params.compute.device == "cpu":
+        raise ConfigError("compute.amp: mixed precision needs CUDA; set compute.device to cuda, or amp to false.")

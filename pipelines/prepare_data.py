@@ -1,0 +1,39 @@
+"""Read a dataset into unsigned bytes with a fingerprint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nasbench.datasets.prepared import save_prepared
+from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, run_stage
+
+
+def body(stage: Stage) -> Outcome:
+    """Load train and test split of the source or target and store them."""
+    role = stage.item["role"]
+    section = stage.params.source if role == "source" else stage.params.target
+    dataset = stage.params.dataset(role)
+    splits = {
+        split: dataset.load(split, root=Path(section.root), download=section.download) for split in ("train", "test")
+    }
+    train, test = splits["train"], splits["test"]
+    save_prepared(stage.output, train, test, {"dataset": section.dataset})
+    channels, height, width = train.image_shape
+    metrics = {
+        "num_train": len(train), "num_test": len(test), "num_classes": train.num_classes,
+        "channels": channels, "height": height, "width": width,
+    }  # fmt: skip
+    return Outcome(metrics=metrics, tags={"dataset": section.dataset, "dataset.fingerprint": train.fingerprint})
+
+
+SPEC = Spec(
+    name="prepare_data",
+    arguments=("role",),
+    inputs=lambda _params, _item: {},
+    sections=lambda item: (item["role"],),
+    output=lambda item: ARTIFACTS / "data" / item["role"],
+    body=body,
+)
+
+if __name__ == "__main__":
+    run_stage(SPEC)

@@ -1,0 +1,105 @@
+"""Register the best cell of every arm; the gate decides whether the alias champion moves."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from nasbench.core.files import fingerprint, read_json, write_json
+from nasbench.tracking.cell_registry import MlflowCellRegistry
+from nasbench.tracking.gate import Evidence
+from nasbench.tracking.mlflow_tracker import provenance
+from pipelines.lineage import dvc_md5
+from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, relevant, run_stage
+
+
+def best_cell(arm: dict[str, Any]) -> dict[str, Any]:
+    """Return the arm's cell with the highest mean Top-1; of equals the one of the earlier seed."""
+    best: dict[str, Any] = max(arm["cells"], key=lambda cell: cell["top1"])
+    return best
+
+
+def evidence_for(stage: Stage, arm: dict[str, Any]) -> Evidence:
+    """Put together what the gate judges: the arm's relative improvement, the best cell's Top-1."""
+    params = stage.params
+    cell = best_cell(arm)
+    protocol = fingerprint({**relevant(params, ("source", "augment", "space"))})
+    return Evidence(
+        space=params.search_space().name,
+        genotype=cell["genotype"],
+        selector=params.proxies[arm["proxy"]].selector,
+        searcher=params.searchers[arm["searcher"]].searcher,
+        source=params.source.dataset,
+        protocol=protocol,
+        seeds=params.search.seeds,
+        num_random_cells=len(params.baseline.cells),
+        top1=cell["top1"],
+        relative_improvement=arm["relative_improvement"],
+        relative_improvement_low=arm["relative_improvement_low"],
+        relative_improvement_high=arm["relative_improvement_high"],
+        confidence=params.gate.confidence,
+        dvc_md5=dvc_md5(stage.inputs["genotypes"] / cell["label"]),
+        commit=provenance(stage.root).get("mlflow.source.git.commit", ""),
+    )
+
+
+def body(stage: Stage) -> Outcome:
+    """Judge the arms, best first; keep the promoted cell, or the best one where all are refused."""
+    comparison = read_json(stage.inputs["comparison"] / "comparison.json")
+    arms = sorted(comparison["arms"], key=lambda arm: -arm["relative_improvement"])
+    registry = MlflowCellRegistry(stage.root)
+    verdicts = []
+    for arm in arms:
+        evidence = evidence_for(stage, arm)
+        cell = best_cell(arm)
+        outcome = registry.promote(stage.inputs["genotypes"] / cell["label"], evidence, stage.params.gate, stage.run_id)
+        verdicts.append(
+            {
+                "arm": arm["name"], "cell": cell["label"], "genotype": cell["genotype"], "passed": outcome.passed,
+                "reasons": list(outcome.reasons), "model": outcome.model, "version": outcome.version,
+            }
+        )  # fmt: skip
+    champion = registry.champion(stage.params.search_space().name, stage.params.source.dataset)
+    promoted = [
+        verdict for verdict in verdicts
+        if verdict["passed"] and champion and champion.evidence.genotype == verdict["genotype"]
+    ]  # fmt: skip
+    chosen = promoted[0] if promoted else verdicts[0]
+    shutil.copyfile(stage.inputs["genotypes"] / chosen["cell"] / "genotype.json", stage.output / "genotype.json")
+    write_json(
+        stage.output / "promotion.json",
+        {
+            "promoted": bool(promoted),
+            "chosen": _without_version(chosen),
+            "verdicts": [_without_version(v) for v in verdicts],
+        },
+    )
+    return Outcome(
+        metrics={
+            "promoted": bool(promoted), "cell": chosen["cell"], "genotype": chosen["genotype"],
+            "num_passed": sum(verdict["passed"] for verdict in verdicts),
+        },
+        tags={"gate": "passed" if promoted else "failed", "genotype": chosen["genotype"]},
+        details={"verdicts": verdicts, "champion": champion.evidence.genotype if champion else ""},
+        artifacts=((stage.output / "promotion.json", "promotion"),),
+    )  # fmt: skip
+
+
+def _without_version(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the version's number, which depends on what else the registry holds."""
+    return {name: value for name, value in verdict.items() if name != "version"}
+
+
+SPEC = Spec(
+    name="promote_cell",
+    inputs=lambda _params, _item: {
+        "comparison": ARTIFACTS / "comparison",
+        "genotypes": ARTIFACTS / "genotypes",
+    },
+    sections=lambda _item: ("gate", "search", "source", "space", "augment", "baseline"),
+    output=lambda _item: ARTIFACTS / "promotion",
+    body=body,
+)
+
+if __name__ == "__main__":
+    run_stage(SPEC)
