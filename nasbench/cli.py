@@ -169,22 +169,22 @@ def score(
 
     from nasbench.core.table import save_table
     from nasbench.datasets import DATASETS
-    from nasbench.scorers import SCORERS
     from nasbench.scorers.base import ComputeOptions
+    from nasbench.scorers.entropy import Entropy
     from nasbench.tracking.tracker import NullTracker
 
     images = _build(DATASETS, dataset, _settings(settings)).load(split, root=root)
     options: dict[str, Any] = {"model": model, "weights": str(weights)}
     options |= {"input_mean": input_mean} if input_mean else {}
     options |= {"input_std": input_std} if input_std else {}
-    scorer = _build(SCORERS, "entropy", options)
+    scorer = parse(Entropy, options, "score")
     compute = ComputeOptions(device=device)
     with tempfile.TemporaryDirectory() as folder:
-        metrics = scorer.train(images, images, Path(folder), seed=0, compute=compute, tracker=NullTracker())
+        scorer.adopt(images, Path(folder))
         table = scorer.score(images, Path(folder), compute=compute, tracker=NullTracker())
     save_table(out, table)
     mean = float(table.column("entropy").mean())
-    _say({"out": str(out), "num_examples": len(table), "entropy_mean": mean, "top1": metrics["top1"]}, as_json)
+    _say({"out": str(out), "num_examples": len(table), "entropy_mean": mean}, as_json)
 
 
 @cli.command()
@@ -324,9 +324,9 @@ def augment(
 @as_json_option
 def draw(genotype: str, out: Path, as_json: bool) -> None:
     """Draw a cell as a graph."""
-    from nasbench.analysis.draw import draw_cells
+    from nasbench.analysis.draw import write_drawing
 
-    draw_cells(out, _cells_of(genotype), title=Path(genotype).stem)
+    write_drawing(out, _cells_of(genotype), title=Path(genotype).stem)
     _say({"out": str(out)}, as_json)
 
 

@@ -57,11 +57,8 @@ def repository_root(start: Path) -> Path:
     raise NasbenchError(f"{start.resolve()} is not in a DVC repository. Run from a clone, or `dvc init` first.")
 
 
-def _dvc(arguments: Sequence[str], *, quiet: bool = False) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
-        env=_environment(), stdout=subprocess.DEVNULL if quiet else None,
-    )  # fmt: skip
+def _dvc(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments])
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -72,13 +69,10 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         )
 
 
-def stale(params: Params) -> bool:
+def stale() -> bool:
     """Whether ``dvc status`` finds anything to do."""
-    del params
-    result = subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"],
-        env=_environment(), capture_output=True, check=False, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
+    result = subprocess.run(command, capture_output=True, check=False, text=True)
     return result.returncode != 0 or result.stdout.strip() != "{}"
 
 

@@ -42,7 +42,7 @@ def train_cell(stage: Stage, section: Augment, data_path: Path, genotype_path: P
         augment_cell(
             space, genotype, shape, data.train, data.test, section.recipe, seed=seed, device=stage.device,
             amp=stage.params.compute.amp, checkpoint=stage.checkpoints / f"seed-{seed}.pt",
-            tracker=PrefixTracker(stage.tracker, f"seed_{seed}."), description=f"{stage.label} seed {seed}",
+            tracker=PrefixTracker(stage.tracker, f"seed_{seed}."), description=f"{stage.spec.name} {stage.label} seed {seed}".replace("  ", " "),
         )
         for seed in section.seeds
     ]  # fmt: skip

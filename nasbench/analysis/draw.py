@@ -91,8 +91,10 @@ def _draw_box(vertex: Vertex, layout: Layout, columns: list[tuple[float, float]]
     rows = [edge for edge in layout.edges if kind == "state" and edge.target == state]
     name = "c(k)" if kind == "out" else _INPUTS[state] if state < 2 else f"node {state}"
     parts = [
-        f'<rect x="{left:.1f}" y="{upper:.1f}" width="{right - left:.1f}" height="{height:.1f}" rx="6" '
-        f'style="fill:{CARD};stroke:{FAINT};stroke-width:1.2"/>',
+        (
+            f'<rect x="{left:.1f}" y="{upper:.1f}" width="{right - left:.1f}" height="{height:.1f}" rx="6" '
+            f'style="fill:{CARD};stroke:{FAINT};stroke-width:1.2"/>'
+        ),
         _text((left + right) / 2, upper + 16.5, name, weight="bold", anchor="middle"),
     ]
     for number, edge in enumerate(rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -82,6 +83,19 @@ def place(cell: Cell) -> Layout:
     return Layout(layers=layers, centres=centres, edges=edges, height=height)
 
 
+def edge_panels(num_edges: int) -> list[tuple[int, int, str]]:
+    """Return where the small panel of each alpha stands: row, column, and its name.
+
+    Args:
+        num_edges: E; where it is 2 + 3 + ... (a DARTS cell), there is a row a node and a column an input state, else
+            rows of five.
+    """
+    nodes = round((np.sqrt(8 * num_edges + 9) - 3) / 2)
+    if nodes * (nodes + 3) // 2 == num_edges:
+        return [(row, column, f"{column} to {row + 2}") for row in range(nodes) for column in range(row + 2)]
+    return [(edge // 5, edge % 5, f"edge {edge}") for edge in range(num_edges)]
+
+
 def _depths(cell: Cell) -> dict[Vertex, int]:
     depth = {0: 0, 1: 0}
     for index, node in enumerate(cell.nodes):
@@ -142,7 +156,7 @@ def _neighbours(vertex: Vertex, edges: Sequence[Edge]) -> list[Vertex]:
 def _crossings(layers: Sequence[Sequence[Vertex]], edges: Sequence[Edge]) -> int:
     row = {vertex: index for layer in layers for index, vertex in enumerate(layer)}
     column = {vertex: index for index, layer in enumerate(layers) for vertex in layer}
-    hops = [(column[a], row[a], row[b]) for edge in edges for a, b in zip(edge.path, edge.path[1:], strict=False)]
+    hops = [(column[a], row[a], row[b]) for edge in edges for a, b in pairwise(edge.path)]
     return sum(
         one[0] == two[0] and (one[1] - two[1]) * (one[2] - two[2]) < 0
         for index, one in enumerate(hops)
@@ -158,7 +172,7 @@ def _centres(layers: Sequence[Sequence[Vertex]], edges: Sequence[Edge], cell: Ce
                 float(np.mean([centres[other] for other in _neighbours(vertex, edges)] or [0.0])) for vertex in layer
             ]
             heights = [vertex_height(vertex, cell) for vertex in layer]
-            steps = [(above + below) / 2 + _GAP for above, below in zip(heights, heights[1:], strict=False)]
+            steps = [(above + below) / 2 + _GAP for above, below in pairwise(heights)]
             offsets = np.concatenate([[0.0], np.cumsum(steps)])
             fitted = isotonic_regression(np.asarray(wished) - offsets).x + offsets
             centres.update(zip(layer, fitted.tolist(), strict=True))

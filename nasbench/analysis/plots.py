@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nasbench.analysis.layout import edge_panels
 from nasbench.analysis.palette import BAD, FAINT, FONT, GOOD, INK, MUTED, SERIES, operation_colour
 from nasbench.analysis.report_data import CostRow, EntropyHistogram, SearchTrajectory, TrainingCurve
 from nasbench.analysis.tables import ComparisonRow
@@ -24,6 +24,7 @@ from nasbench.core.errors import ComparisonError
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "nasbench",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names may hold a dollar sign
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "text.color": INK,
@@ -58,11 +59,11 @@ def _figure(
     columns: int,
     size: tuple[float, float],
     *,
-    layout: Literal["constrained", "none"] = "constrained",
+    layout: Literal["constrained"] | None = "constrained",
     **options: Any,
 ) -> Iterator[tuple[Figure, Any]]:
     """Yield a figure and its axes [rows, columns] in the house style; nothing global is touched."""
-    with rc_context(_STYLE):
+    with rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=size, layout=layout)
         FigureCanvasSVG(figure)
         yield figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -179,14 +180,14 @@ def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
     Raises:
         ComparisonError: No epoch, or its alphas have another form than the operations.
     """
-    weights = _softmaxed(trajectory, group)
+    weights = trajectory.weights(group)
     operations = trajectory.operations[group]
-    panels = _panels(weights.shape[1])
+    panels = edge_panels(weights.shape[1])
     num_rows, num_columns = 1 + max(row for row, _, _ in panels), 1 + max(column for _, column, _ in panels)
     epochs = np.arange(1, len(weights) + 1)
     size = (1.75 * num_columns + 0.6, 1.25 * num_rows + 1.3)
     # Margins are set by hand, as fitting so many panels takes seconds.
-    with _figure(num_rows, num_columns, size, layout="none", sharex=True, sharey=True) as (figure, axes):
+    with _figure(num_rows, num_columns, size, layout=None, sharex=True, sharey=True) as (figure, axes):
         figure.subplots_adjust(
             left=0.6 / size[0], right=1 - 0.1 / size[0], bottom=0.85 / size[1], top=1 - 0.55 / size[1],
             wspace=0.1, hspace=0.32,
@@ -199,7 +200,7 @@ def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
             for index, operation in enumerate(operations):
                 axis.plot(
                     epochs, weights[:, edge, index], color=operation_colour(operation), label=operation,
-                    marker="o" if len(epochs) <= 10 else None, markersize=2.5, linewidth=1.3,
+                    marker="o" if len(epochs) == 1 else None, markersize=2.5, linewidth=1.3,
                 )  # fmt: skip
             axis.set_title(name, fontsize=8, fontweight="normal", color=MUTED, pad=3)
             axis.grid(axis="y")
@@ -210,33 +211,6 @@ def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
         title = f"{trajectory.title}: softmax(alpha) of the {group} cell, epochs 1 to {len(weights)}"
         figure.suptitle(title, x=0.1 / size[0], ha="left", fontsize=9.5, fontweight="bold")
         return _svg(figure)
-
-
-def _softmaxed(trajectory: SearchTrajectory, group: str) -> npt.NDArray[np.float64]:
-    """Return float64 [epochs, E, O]."""
-    try:
-        alphas = np.asarray([record["alphas"][group] for record in trajectory.records], dtype=np.float64)
-        operations = trajectory.operations[group]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ComparisonError(
-            f"{trajectory.title}: the trajectory has no alphas [edges][operations] of group {group!r} in every "
-            f"epoch ({error}). Search again."
-        ) from error
-    if alphas.ndim != 3 or alphas.shape[2] != len(operations) or not np.all(np.isfinite(alphas)):
-        raise ComparisonError(
-            f"{trajectory.title}: alphas of group {group!r} have shape {alphas.shape}; finite numbers "
-            f"[epochs, edges, {len(operations)}] are needed. Search again."
-        )
-    exponentials = np.exp(alphas - alphas.max(axis=2, keepdims=True))
-    return exponentials / exponentials.sum(axis=2, keepdims=True)
-
-
-def _panels(edges: int) -> list[tuple[int, int, str]]:
-    """Return row, column and name of each edge's panel."""
-    nodes = round((np.sqrt(8 * edges + 9) - 3) / 2)  # 2 + 3 + ... + (nodes + 1) = edges
-    if nodes * (nodes + 3) // 2 == edges:
-        return [(row, column, f"{column} to {row + 2}") for row in range(nodes) for column in range(row + 2)]
-    return [(edge // 5, edge % 5, f"edge {edge}") for edge in range(edges)]
 
 
 def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
@@ -338,7 +312,7 @@ def cost_bars(costs: Sequence[CostRow]) -> str:
             axis.annotate(f"{sum(seconds):,.1f} s{number}", (sum(seconds), height), (5, 0), textcoords="offset points",
                           va="center", fontsize=8)  # fmt: skip
         axis.set_yticks(heights, stages)
-        axis.set_xlim(0, 1.25 * max(max(sum(seconds) for seconds in items), 1e-9))
+        axis.set_xlim(0, 1.25 * max(1e-9, *(sum(seconds) for seconds in items)))
         axis.set_xlabel("seconds of wall time")
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x")

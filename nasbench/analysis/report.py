@@ -14,7 +14,6 @@ from nasbench.analysis import plots
 from nasbench.analysis.draw import draw_cells
 from nasbench.analysis.palette import themed
 from nasbench.analysis.report_data import (
-    ComparisonRow,
     CostRow,
     DrawnGenotype,
     EntropyHistogram,
@@ -24,7 +23,7 @@ from nasbench.analysis.report_data import (
     SearchTrajectory,
     TrainingCurve,
 )
-from nasbench.analysis.tables import improvement_text, notes, top1_text
+from nasbench.analysis.tables import ComparisonRow, headers, improvement_text, notes, top1_text
 from nasbench.core.files import write_text
 from nasbench.core.genotype import Cell
 
@@ -118,9 +117,9 @@ def _render(data: ReportData, figures: dict[str, str]) -> str:
     filters: dict[str, Callable[..., Any]] = {
         "top1": lambda row: top1_text(row, "±"),
         "improvement": improvement_text,
-        "short": lambda value: value[:12] or "–",
-        "megabytes": lambda value: "–" if value is None else f"{value / 1e6:,.0f}",
-        "grouped": lambda value: "–" if value is None else f"{value:,}",
+        "short": lambda value: value[:12] or "-",
+        "megabytes": lambda value: "-" if value is None else f"{value / 1e6:,.0f}",
+        "grouped": lambda value: "-" if value is None else f"{value:,}",
     }
     environment.filters.update(filters)
     groups: dict[str, list[Markup]] = {}
@@ -133,6 +132,7 @@ def _render(data: ReportData, figures: dict[str, str]) -> str:
     return template.render(
         data=data,
         figures=groups,
+        headers=headers(data.rows),
         searches=searches,
         notes=notes(data.rows),
         target_notes=notes(data.target_rows),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from nasbench.analysis.tables import ComparisonRow
 from nasbench.config.component import component
-from nasbench.core.errors import ConfigError
+from nasbench.core.errors import ComparisonError, ConfigError
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(ge=0)]
@@ -64,6 +66,29 @@ class SearchTrajectory:
     title: str
     operations: Mapping[str, tuple[str, ...]]
     records: tuple[Mapping[str, Any], ...]
+
+    def weights(self, group: str) -> npt.NDArray[np.float64]:
+        """Return softmax(alpha) of a group, float64 [epochs, E, O].
+
+        Raises:
+            ComparisonError: There is no epoch, or alphas have another form than the operations.
+        """
+        try:
+            alphas = np.asarray([record["alphas"][group] for record in self.records], dtype=np.float64)
+            num_operations = len(self.operations[group])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ComparisonError(
+                f"{self.title}: not every epoch has alphas [edges][operations] of group {group!r} ({error!r}). "
+                f"Search again."
+            ) from error
+        if alphas.ndim != 3 or alphas.shape[2] != num_operations or not np.all(np.isfinite(alphas)):
+            raise ComparisonError(
+                f"{self.title}: alphas of group {group!r} have shape {alphas.shape}; finite numbers "
+                f"[epochs, edges, {num_operations}] are needed. Search again."
+            )
+        powers = np.exp(alphas - alphas.max(axis=2, keepdims=True))
+        weights: npt.NDArray[np.float64] = powers / powers.sum(axis=2, keepdims=True)
+        return weights
 
 
 @component

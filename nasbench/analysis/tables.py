@@ -11,8 +11,6 @@ from nasbench.analysis.relative_improvement import Interval
 from nasbench.analysis.statistics import check_cells, summarise
 from nasbench.config.component import component
 
-HEADERS = ("proxy", "selector", "searcher", "examples", "Top-1 %", "RI % [interval]", "gate")
-
 Verdict = Literal["promoted", "refused", "baseline", "not judged"]
 
 
@@ -49,6 +47,12 @@ class ComparisonRow:
     def label(self) -> str:
         """Proxy and searcher, as in DVC's item names."""
         return "/".join(part for part in (self.proxy, self.searcher) if part)
+
+
+def headers(rows: Sequence[ComparisonRow]) -> tuple[str, ...]:
+    """Return the columns' names; the interval's confidence is that of the first row that has one."""
+    level = next((f"{100 * row.relative_improvement.confidence:g} % " for row in rows if row.relative_improvement), "")
+    return ("proxy", "selector", "searcher", "examples", "Top-1 %", f"RI % [{level}interval]", "gate")
 
 
 def top1_text(row: ComparisonRow, plus_minus: str = "+-") -> str:
@@ -101,8 +105,8 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> str:
     Returns:
         Lines of plain ASCII, without a final newline.
     """
-    lines = [HEADERS, *(_values(row, "+-") for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADERS))]
+    lines = [headers(rows), *(_values(row, "+-") for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     lines.insert(1, tuple("-" * width for width in widths))
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*text, *notes(rows)])
@@ -117,7 +121,8 @@ def comparison_markdown(rows: Sequence[ComparisonRow]) -> str:
     Returns:
         Markdown without a final newline; ``|`` inside a value is escaped.
     """
-    lines = [HEADERS, ("---",) * len(HEADERS), *(_values(row, "±") for row in rows)]
+    names = headers(rows)
+    lines = [names, ("---",) * len(names), *(_values(row, "±") for row in rows)]
     text = ["| " + " | ".join(value.replace("|", "\\|") for value in line) + " |" for line in lines]
     listed = [f"- {note}" for note in notes(rows)]
     return "\n".join([*text, *([""] if listed else []), *listed])

@@ -23,7 +23,8 @@ class FashionMnist(DatasetSpec):
     training images, to four digits.
 
     Reference: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine
-    learning algorithms", 2017, arXiv:1708.07747. Differs from the paper: nothing known.
+    learning algorithms", 2017, arXiv:1708.07747.
+    Differs from the paper: nothing known.
 
     Shape: images uint8 [n, 28, 28, 1].
     Raises: DatasetError for another split, or files that are absent, broken or cannot be fetched.

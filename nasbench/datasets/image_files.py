@@ -161,7 +161,7 @@ def read_images(files: Sequence[ImageFile], *, channels: int, image_size: int | 
         files: What to read; row i of the result is file i.
         channels: 3 for RGB, 1 for grey; images are converted, transparency is dropped, EXIF turns are not
             applied.
-        image_size: Cut the middle square and scale it (bilinear, antialiased) to this side; None leaves sizes
+        image_size: Scale the middle square (bilinear, antialiased) to this side; None leaves sizes
             alone.
 
     Returns:

@@ -23,8 +23,8 @@ class Svhn(DatasetSpec):
     ``extra`` images are left out. Digit 0 is class 0. Mean and std are those that its code uses.
 
     Reference: Netzer, Wang, Coates, Bissacco, Wu and Ng, "Reading digits in natural images with unsupervised
-    feature learning", NIPS workshop on deep learning and unsupervised feature learning, 2011. Differs from
-    the paper: without the extra images.
+    feature learning", NIPS workshop on deep learning and unsupervised feature learning, 2011.
+    Differs from the paper: without the extra images.
 
     Shape: images uint8 [n, 32, 32, 3].
     Raises: DatasetError for another split, or files that are absent, altered or cannot be fetched.

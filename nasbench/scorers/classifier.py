@@ -18,6 +18,7 @@ from nasbench.datasets.base import ImageSet
 from nasbench.models import zoo
 from nasbench.models.state_dict import fit_state_dict, read_model_file
 from nasbench.training.cost import Cost, measure
+from nasbench.training.determinism import seeded
 
 WEIGHTS = "weights.pt"
 """Name of the weights file in the folder; ``read_model_file`` reads it."""
@@ -50,7 +51,7 @@ class Classifier:
 
 
 def build(
-    name: str, image_shape: tuple[int, int, int], num_classes: int, *, pretrained: bool = False
+    name: str, image_shape: tuple[int, int, int], num_classes: int, *, seed: int = 0, pretrained: bool = False
 ) -> tuple[nn.Module, Cost]:
     """Build a classifier and try it on one blank image.
 
@@ -58,6 +59,7 @@ def build(
         name: See ``models.zoo``.
         image_shape: (C, H, W).
         num_classes: K.
+        seed: Of the weights; PyTorch's default generator is left as it was.
         pretrained: Begin with timm's published weights.
 
     Returns:
@@ -67,7 +69,8 @@ def build(
         ConfigError: No such model, or it does not take images of this shape.
         CheckpointError: Pretrained weights cannot be fetched.
     """
-    model = zoo.create(name, num_classes, image_shape[0], pretrained=pretrained)
+    with seeded(seed):
+        model = zoo.create(name, num_classes, image_shape[0], pretrained=pretrained)
     try:
         return model, measure(model, image_shape)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:

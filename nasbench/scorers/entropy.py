@@ -167,7 +167,6 @@ class Entropy(ExampleScorer):
         self, train: ImageSet, test: ImageSet, folder: Path, seed: int, compute: ComputeOptions, tracker: Tracker
     ) -> dict[str, Any]:
         from nasbench.scorers.classifier import build, normalised
-        from nasbench.training.determinism import seeded
         from nasbench.training.trainer import fit
 
         if self.input_mean is not None and self.input_std is not None:
@@ -175,8 +174,8 @@ class Entropy(ExampleScorer):
         else:
             mean, std = _foreign_statistics(train) if self.pretrained else (train.mean, train.std)
         inputs = normalised(train, mean, std)
-        with seeded(derive_seed(seed, "entropy", "weights")):
-            model, _ = build(self.model, train.image_shape, train.num_classes, pretrained=self.pretrained)
+        start = derive_seed(seed, "entropy", "weights")
+        model, _ = build(self.model, train.image_shape, train.num_classes, seed=start, pretrained=self.pretrained)
         result = fit(
             model,
             inputs,

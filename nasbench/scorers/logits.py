@@ -35,7 +35,7 @@ def entropy_from_logits(logits: Tensor) -> Tensor:
 
     Example:
         >>> entropy_from_logits(torch.tensor([[0.0, 0.0], [0.0, -80.0]]))
-        tensor([6.9315e-01, 1.4621e-33], dtype=torch.float64)
+        tensor([6.9315e-01, 1.4619e-33], dtype=torch.float64)
     """
     values = logits.to(torch.float64)
     top, where = values.max(dim=1, keepdim=True)  # [N, 1]

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -154,7 +155,7 @@ class _Search:
         )
         self.trajectory: list[dict[str, Any]] = []
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint of this search must share with it."""
         task = self.task

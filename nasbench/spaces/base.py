@@ -121,6 +121,18 @@ class SearchSpace(ABC):
             GenotypeError: The cells hold an operation or edge that this space does not have.
         """
 
+    def check_cells(self, genotype: Genotype, cells: Mapping[str, Cell]) -> None:
+        """Refuse readable cells, for example out of a file, that are not those of the genotype.
+
+        Raises:
+            GenotypeError: The cells are of another space or genotype, or hold an impossible operation or edge.
+        """
+        if self.genotype(cells) != genotype:
+            raise GenotypeError(
+                f"the readable cells are not those of the genes {list(genotype.genes)}; they would be "
+                f"{list(self.genotype(cells).genes)}. Make the file again with its search."
+            )
+
     @abstractmethod
     def supernet(self, shape: NetworkShape) -> nn.Module:
         """Build the supernet: ``forward(images [N,C,H,W], edge_weights: group -> [E,O]) -> logits [N,K]``.

@@ -145,7 +145,10 @@ class Darts(SearchSpace):
         self.check(genotype)
         genes = iter(genotype.genes)
         return {
-            kind: Cell(nodes=tuple(_edges(node, next(genes), next(genes), next(genes)) for node in STATES), concat=tuple(STATES))
+            kind: Cell(
+                nodes=tuple(_edges(node, next(genes), next(genes), next(genes)) for node in STATES),
+                concat=tuple(STATES),
+            )
             for kind in KINDS
         }
 
@@ -174,7 +177,7 @@ class Darts(SearchSpace):
         """
         from nasbench.spaces.supernet import Supernet
 
-        candidates = {kind: (PRIMITIVES,) * NUM_EDGES for kind in KINDS}
+        candidates = dict.fromkeys(KINDS, (PRIMITIVES,) * NUM_EDGES)
         return Supernet(
             shape,
             candidates,
@@ -190,9 +193,9 @@ class Darts(SearchSpace):
             GenotypeError: The genotype is not of this space.
             ConfigError: See `nasbench.spaces.network.Network`.
         """
-        from nasbench.spaces.network import Network
+        from nasbench.spaces.network import build_network
 
-        return Network(self.cells(genotype), shape)
+        return build_network(self.cells(genotype), shape)
 
 
 def _softmax(alphas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -224,7 +227,9 @@ def _cell_genes(kind: str, cell: Cell) -> Iterator[int]:
     for node, edges in zip(STATES, cell.nodes, strict=True):
         ordered = sorted(edges, key=lambda edge: edge[1])
         if len({source for _, source in ordered}) != 2 or len(ordered) != 2:
-            raise GenotypeError(f"node {node} of the {kind} cell has edges {edges}; two from different states are needed.")
+            raise GenotypeError(
+                f"node {node} of the {kind} cell has edges {edges}; two from different states are needed."
+            )
         for operation, _ in ordered:
             if operation not in CHOSEN:
                 raise GenotypeError(

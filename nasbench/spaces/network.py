@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, Prediction
-from nasbench.spaces.ops import BatchNorm, ReluFirst, build, factorized_reduce, relu_conv_bn
+from nasbench.spaces.ops import BatchNorm, ConvUnit, build, factorized_reduce, relu_conv_bn
 
 MIN_CELLS = 3
 
@@ -105,7 +105,7 @@ def build_stem(shape: NetworkShape, channels: int) -> nn.Module:
     return (CifarStem if shape.stem == "cifar" else ImageNetStem)(shape.in_channels, channels)
 
 
-def preprocessors(plan: CellPlan, affine: bool) -> tuple[ReluFirst, ReluFirst]:
+def preprocessors(plan: CellPlan, affine: bool) -> tuple[ConvUnit, ConvUnit]:
     """Build what brings both inputs of a cell to its channels and to one resolution."""
     bring = factorized_reduce if plan.after_reduction else relu_conv_bn
     return bring(plan.c_prev_prev, plan.channels, affine), relu_conv_bn(plan.c_prev, plan.channels, affine)
@@ -263,3 +263,15 @@ class Network(nn.Module):
                 f"the auxiliary head was built for {self.image_size}x{self.image_size} images and got "
                 f"{height}x{width}. Set image_size to the images' size."
             )
+
+
+def build_network(cells: Mapping[str, Cell], shape: NetworkShape) -> Network:
+    """Build the discrete network of any two cells, published ones included; they need not be of a search space.
+
+    Weights are drawn from PyTorch's current default generator.
+
+    Raises:
+        GenotypeError: A cell is missing or names an unknown operation.
+        ConfigError: Fewer than three cells.
+    """
+    return Network(cells, shape)

@@ -21,7 +21,7 @@ from nasbench.spaces.depthwise import DepthwiseConv2d
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that may use the batch's own statistics in evaluation mode too.
+    """Batch normalisation that may use the batch's statistics in evaluation mode, and may be scaled from outside.
 
     Attributes:
         batch_statistics: In evaluation mode: True normalises by the batch (the paper's text), False by the
@@ -30,23 +30,42 @@ class BatchNorm(nn.BatchNorm2d):
 
     batch_statistics: bool = False
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
-        """Normalise [N, C, H, W] over all but the channels."""
-        if self.training or not self.batch_statistics:
-            return super().forward(input)
-        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:  # noqa: A002 - the base class's name
+        """Normalise [N, C, H, W] over all but the channels.
+
+        Args:
+            input: [N, C, H, W].
+            scale: Scalar that multiplies the output; only where the module is not affine. It costs nothing here,
+                while a multiplication of its own would read and keep the output once more.
+        """
+        by_batch = self.training or self.batch_statistics
+        running = (self.running_mean, self.running_var) if self.training or not by_batch else (None, None)
+        # A weight that is not contiguous gives wrong input gradients on CPU in channels_last memory.
+        weight = self.weight if scale is None else scale.expand(self.num_features).contiguous()
+        return F.batch_norm(input, *running, weight, self.bias, by_batch, self.momentum or 0.0, self.eps)
 
 
-class ReluFirst(nn.Module):
-    """ReLU, then ``body``: apart, so that operations on one input can share the ReLU."""
+class ConvUnit(nn.Module):
+    """ReLU, ``body``, BN.
 
-    def __init__(self, body: nn.Module) -> None:
+    Args:
+        body: Convolutions.
+        channels: Of the output.
+        affine: Whether the BN has a learned scale and shift.
+    """
+
+    def __init__(self, body: nn.Module, channels: int, affine: bool) -> None:
         super().__init__()
         self.body = body
+        self.norm = BatchNorm(channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply both."""
-        output: Tensor = self.body(F.relu(x))
+        """Map [N, C, H, W] to the operation's output."""
+        return self.after_relu(F.relu(x))
+
+    def after_relu(self, activated: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Go on from a ReLU that operations on one input share; times ``scale`` where it is given."""
+        output: Tensor = self.norm(self.body(activated), scale)
         return output
 
 
@@ -63,60 +82,57 @@ class Zero(nn.Module):
 
 
 class HalvingConv(nn.Module):
-    """Two pointwise convolutions of stride 2, the second one pixel down and right, side by side; then BN.
+    """Two pointwise convolutions of stride 2, the second one pixel down and right, side by side.
 
     Args:
         c_in: Input channels.
         c_out: Output channels; the first convolution makes c_out // 2 of them.
-        affine: Whether BN has a learned scale and shift.
     """
 
-    def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
+    def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
-        self.norm = BatchNorm(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, c_in, H, W] to [N, c_out, ceil(H/2), ceil(W/2)]."""
         height, width = x.shape[-2:]
         shifted = F.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
-        output: Tensor = self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
-        return output
+        return torch.cat([self.even(x), self.odd(shifted)], dim=1)
 
 
-def factorized_reduce(c_in: int, c_out: int, affine: bool) -> ReluFirst:
-    """Build ReLU and `HalvingConv`: halves the resolution without losing a pixel."""
-    return ReluFirst(HalvingConv(c_in, c_out, affine))
+def factorized_reduce(c_in: int, c_out: int, affine: bool) -> ConvUnit:
+    """Build ReLU, `HalvingConv`, BN: halves the resolution without losing a pixel."""
+    return ConvUnit(HalvingConv(c_in, c_out), c_out, affine)
 
 
-def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ReluFirst:
+def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     """Build ReLU, pointwise convolution, BN."""
-    return ReluFirst(nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), BatchNorm(c_out, affine=affine)))
+    return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
-def _separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
+def _separable(channels: int, kernel: int, stride: int, dilation: int) -> tuple[nn.Module, nn.Module]:
     depthwise = DepthwiseConv2d(channels, kernel, stride, dilation)
-    return [depthwise, nn.Conv2d(channels, channels, 1, bias=False), BatchNorm(channels, affine=affine)]
+    return depthwise, nn.Conv2d(channels, channels, 1, bias=False)
 
 
-def sep_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ReluFirst:
+def sep_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
     """Build the separable convolution: (ReLU, depthwise, pointwise, BN) twice, the stride in the first."""
-    first = _separable(channels, kernel, stride, 1, affine)
-    second = _separable(channels, kernel, 1, 1, affine)
-    return ReluFirst(nn.Sequential(*first, nn.ReLU(), *second))
+    first = _separable(channels, kernel, stride, 1)
+    second = _separable(channels, kernel, 1, 1)
+    return ConvUnit(nn.Sequential(*first, BatchNorm(channels, affine=affine), nn.ReLU(), *second), channels, affine)
 
 
-def dil_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ReluFirst:
+def dil_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
     """Build ReLU, depthwise convolution of dilation 2, pointwise convolution, BN: once."""
-    return ReluFirst(nn.Sequential(*_separable(channels, kernel, stride, 2, affine)))
+    return ConvUnit(nn.Sequential(*_separable(channels, kernel, stride, 2)), channels, affine)
 
 
-def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> ReluFirst:
+def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> ConvUnit:
     """Build ReLU, 1x7 and 7x1 convolution, BN (published AmoebaNet cells only)."""
     wide = nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False)
     tall = nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False)
-    return ReluFirst(nn.Sequential(wide, tall, BatchNorm(channels, affine=affine)))
+    return ConvUnit(nn.Sequential(wide, tall), channels, affine)
 
 
 def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:

@@ -88,5 +88,16 @@ def load(name: str) -> PublishedCells:
             f"there are no published cells {name!r}. Known: {', '.join(sorted(known))}.{nearest(name, known)}"
         )
     entry = _stored()["cells"][known[name]]
-    cells = {kind: parse_cell(entry[kind], tuple(entry.get(f"{kind}_concat", ())) or None) for kind in ("normal", "reduce")}
+    cells = {
+        kind: parse_cell(entry[kind], tuple(entry.get(f"{kind}_concat", ())) or None) for kind in ("normal", "reduce")
+    }
     return PublishedCells(name=known[name], cells=cells, source=entry["source"])
+
+
+def published_cells(name: str) -> dict[str, Cell]:
+    """Return the normal and the reduction cell of `load`.
+
+    Raises:
+        UnknownNameError: No such cells.
+    """
+    return dict(load(name).cells)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,24 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.network import CellPlan, Classifier, build_stem, plan_cells, preprocessors
-from nasbench.spaces.ops import BatchNorm, ReluFirst, build
+from nasbench.spaces.ops import BatchNorm, ConvUnit, build
 
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 
 Candidates = Mapping[str, tuple[tuple[str, ...], ...]]
 """Group -> for each edge its candidate operations. Edges are ordered by node, then by input state."""
+
+
+class Weighted(NamedTuple):
+    """One term of a node's sum.
+
+    Attributes:
+        weight: A scalar, or None where the output is weighted already.
+        output: [N, C, H, W].
+    """
+
+    weight: Tensor | None
+    output: Tensor
 
 
 class Source(nn.Module):
@@ -63,16 +76,17 @@ class Edge(nn.Module):
         self.names = names
         built = {name: build(name, channels, stride, affine=False) for name in names}
         self.operations = nn.ModuleDict(
-            {name: operation.body for name, operation in built.items() if isinstance(operation, ReluFirst)}
+            {name: operation for name, operation in built.items() if isinstance(operation, ConvUnit)}
         )
 
-    def forward(self, shared: Mapping[str, Tensor], weights: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (weight, output) of each operation; ``none`` adds nothing and is left out."""
+    def forward(self, shared: Mapping[str, Tensor], weights: Sequence[Tensor]) -> Iterator[Weighted]:
+        """Yield each operation's output with its weight; ``none`` adds nothing and is left out."""
         for name, weight in zip(self.names, weights, strict=True):
             if name in self.operations:
-                yield weight, self.operations[name](shared["relu"])
+                unit: Any = self.operations[name]
+                yield Weighted(None, unit.after_relu(shared["relu"], scale=weight))
             elif name != "none":
-                yield weight, shared[name]
+                yield Weighted(weight, shared[name])
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:
@@ -96,7 +110,6 @@ class MixedCell(nn.Module):
         self, plan: CellPlan, candidates: tuple[tuple[str, ...], ...], num_nodes: int, partial_channels: int
     ) -> None:
         super().__init__()
-        self.kind = plan.kind
         self.num_nodes = num_nodes
         self.partial_channels = partial_channels
         self.preprocess0, self.preprocess1 = preprocessors(plan, affine=False)
@@ -143,12 +156,16 @@ class MixedCell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
-def _mix(terms: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+def _mix(terms: Iterable[Weighted]) -> Tensor:
     """Return the sum of weight times output."""
-    weight, output = next(terms)
-    total = weight * output
+    total: Tensor | None = None
     for weight, output in terms:
-        total = torch.addcmul(total, weight, output)
+        if total is None:
+            total = output if weight is None else weight * output
+        else:
+            total = total + output if weight is None else torch.addcmul(total, weight, output)
+    if total is None:
+        raise ConfigError("the edges of a node have no operation but 'none'; give them another candidate.")
     return total
 
 
@@ -160,7 +177,7 @@ def _bypass(parts: Sequence[Tensor], edge_norm: Sequence[Tensor] | None) -> Tens
     """
     if edge_norm is None:
         return sum(parts[1:], start=parts[0])
-    return _mix(zip(edge_norm, parts, strict=False))
+    return _mix(Weighted(norm, part) for norm, part in zip(edge_norm, parts, strict=False))
 
 
 class Supernet(nn.Module):
@@ -205,6 +222,7 @@ class Supernet(nn.Module):
             raise ConfigError("a supernet has no auxiliary head; set auxiliary to false for the search.")
         plans = plan_cells(shape, 3 * shape.channels, dict.fromkeys(candidates, num_nodes))
         self.shapes = {group: (len(edges), len(edges[0])) for group, edges in candidates.items()}
+        self.kinds = tuple(plan.kind for plan in plans)
         self.stem = build_stem(shape, 3 * shape.channels)
         self.cells = nn.ModuleList(
             MixedCell(plan, candidates[plan.kind], num_nodes, partial_channels) for plan in plans
@@ -235,18 +253,16 @@ class Supernet(nn.Module):
             ConfigError: A group is missing or has another shape.
         """
         self._check(edge_weights, edge_norm)
-        norms = {group: edge_norm[group].unbind() for group in self.shapes} if edge_norm else {}
-        weights = {group: self._scalars(edge_weights[group], edge_norm and edge_norm[group]) for group in self.shapes}
+        norms: dict[str, Sequence[Tensor]] = {}
+        if edge_norm is not None:
+            norms = {group: values.unbind() for group, values in edge_norm.items()}
+            edge_weights = {group: values * edge_norm[group][:, None] for group, values in edge_weights.items()}
+        weights = {group: [row.unbind() for row in values.unbind()] for group, values in edge_weights.items()}
         s0, s1 = self.stem(images)
-        for cell in self.cells:
-            s0, s1 = s1, cell(s0, s1, weights[cell.kind], norms.get(cell.kind))
+        for kind, cell in zip(self.kinds, self.cells, strict=True):
+            s0, s1 = s1, cell(s0, s1, weights[kind], norms.get(kind))
         logits: Tensor = self.classifier(s1)
         return logits
-
-    @staticmethod
-    def _scalars(weights: Tensor, edge_norm: Tensor | None) -> list[tuple[Tensor, ...]]:
-        scaled = weights if edge_norm is None else weights * edge_norm[:, None]
-        return [row.unbind() for row in scaled.unbind()]
 
     def _check(self, edge_weights: Mapping[str, Tensor], edge_norm: Mapping[str, Tensor] | None) -> None:
         for what, given, dims in (("edge_weights", edge_weights, 2), ("edge_norm", edge_norm, 1)):

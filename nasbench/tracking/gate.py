@@ -155,8 +155,8 @@ class Gate:
         holds = value >= self.least_relative_improvement
         verdict = "reaches" if holds else "is below"
         return holds, (
-            f"{what} relative improvement, {value:+.3f} %, {verdict} the least asked for, "
-            f"{self.least_relative_improvement:+.3f} %."
+            f"{what} relative improvement, {value:+g} %, {verdict} the least asked for, "
+            f"{self.least_relative_improvement:+g} %."
         )
 
     def _is_certain(self, candidate: Evidence) -> tuple[bool, str]:
@@ -181,6 +181,6 @@ class Gate:
 
 
 def _at_least(number: int, least: int, what: str) -> tuple[bool, str]:
-    seen = f"{number} {what}" if number == 1 else f"{number} {what}s"
     holds = number >= least
-    return holds, f"{seen} {'reach' if holds else 'fall short of'} the least number of {what}s, {least}."
+    verdict = "reaches" if holds else "is below"
+    return holds, f"The number of {what}s, {number}, {verdict} the least asked for, {least}."

@@ -147,8 +147,12 @@ class KeptRuns:
             raise
 
     def open(self, request: RunRequest) -> OpenedRun:
-        """See `Runs.open`."""
-        return OpenedRun(**self._ask("open", dataclasses.asdict(request)))
+        """See `Runs.open`; ends the connection where that fails."""
+        try:
+            return OpenedRun(**self._ask("open", dataclasses.asdict(request)))
+        except BaseException:
+            self.disconnect()
+            raise
 
     def log(self, run_id: str, metrics: Sequence[MetricPoint], tags: Mapping[str, str]) -> None:
         """See `Runs.log`."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from nasbench.core.errors import FileReadError, TrackingError
 from nasbench.core.files import canonical_json, fingerprint
-from nasbench.tracking.runs import COMMIT, MetricPoint, OpenedRun, RunRequest, Runs
+from nasbench.tracking.keeper import kept_runs
+from nasbench.tracking.runs import COMMIT, MetricPoint, MlflowRuns, OpenedRun, RunRequest, Runs
 from nasbench.tracking.store import exclusive, lock_folder
 
 LOG = logging.getLogger("nasbench.tracking")
@@ -178,7 +179,7 @@ def open_run(
         resume_key=resume_key,
     )
     with lock:
-        runs = _runs(root)
+        runs = kept_runs(root) or MlflowRuns(root)
         tracker = MlflowTracker(runs, runs.open(request))
         try:
             yield tracker
@@ -190,13 +191,6 @@ def open_run(
             tracker.close("KILLED")
             raise
         tracker.close("FINISHED")
-
-
-def _runs(root: Path) -> Runs:
-    from nasbench.tracking.keeper import kept_runs
-    from nasbench.tracking.runs import MlflowRuns
-
-    return kept_runs(root) or MlflowRuns(root)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

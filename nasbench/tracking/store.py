@@ -114,8 +114,7 @@ def exclusive(path: Path, *, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
                     handle.seek(0)
                     holder = handle.read(40).strip() or "unknown"
                     raise TrackingError(
-                        f"{path} is held by process {holder}. Wait until it has ended, or end it, "
-                        f"then run again."
+                        f"{path} is held by process {holder}. Wait until it has ended, or end it, then run again."
                     ) from None
                 time.sleep(0.05)
         handle.truncate(0)

@@ -101,9 +101,7 @@ class PlainCell(nn.Module):
         states = [self.pre0(s0), self.pre1(s1)]
         offset = 0
         for _ in range(4):
-            node = sum(
-                beta[offset + j] * self.edges[offset + j](h, weights[offset + j]) for j, h in enumerate(states)
-            )
+            node = sum(beta[offset + j] * self.edges[offset + j](h, weights[offset + j]) for j, h in enumerate(states))
             offset += len(states)
             states.append(node)
         return torch.cat(states[-4:], dim=1)

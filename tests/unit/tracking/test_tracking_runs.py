@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from nasbench.tracking.keeper import SOCKET, Keeper, KeptRuns
 from nasbench.tracking.mlflow_tracker import DatasetInput, MlflowTracker, flatten, open_run, provenance
 from nasbench.tracking.runs import MlflowRuns, OpenedRun
 
+PROJECT = Path(__file__).resolve().parents[3]
 MD5 = "0123456789abcdef0123456789abcdef"
 
 
@@ -27,7 +30,6 @@ def where(request, root, monkeypatch):
         return
     with Keeper(root) as keeper:
         monkeypatch.setenv(SOCKET, keeper.environment[SOCKET])
-        monkeypatch.setattr(mlflow_tracker, "MlflowRuns", None, raising=False)
         yield root
 
 
@@ -48,7 +50,9 @@ def test_a_run_holds_all_that_it_was_given(where, tmp_path):
     drawing = tmp_path / "cell.svg"
     drawing.write_text("<svg/>")
     data = [DatasetInput(name="proxies/p1", digest=f"{MD5}.dir", context="search", tags={"stage": "select_proxy"})]
-    with opened(where, params={"a": {"b": [1, 2], "c": True}, "d": None}, tags={"stage": "search"}, datasets=data) as run:
+    with opened(
+        where, params={"a": {"b": [1, 2], "c": True}, "d": None}, tags={"stage": "search"}, datasets=data
+    ) as run:
         run.log_metrics({"train_loss": 2.0, "bad": math.nan}, step=0)
         run.log_metrics({"train_loss": 1.0}, step=1)
         run.log_metrics({"top1": 0.5})
@@ -109,12 +113,16 @@ def test_short_parameters_need_no_file(root):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("loss is nan"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")]
+    ("error", "status"),
+    [(ValueError("loss is nan"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")],
 )
 def test_a_run_that_breaks_off_says_how_and_keeps_its_curves(where, error, status):
-    with pytest.raises(type(error)), opened(where) as run:
+    def work(run):
         run.log_metrics({"train_loss": 1.0}, step=0)
         raise error
+
+    with pytest.raises(type(error)), opened(where) as run:
+        work(run)
     stored = run_of(where, run)
     assert stored.info.status == status
     assert stored.data.tags.get("nasbench.error") == ("ValueError: loss is nan" if status == "FAILED" else None)
@@ -329,6 +337,23 @@ def test_a_keeper_that_has_gone_is_not_needed(root, monkeypatch):
     with opened(root) as run:
         pass
     assert run_of(root, run).info.status == "FINISHED"
+
+
+def test_a_process_with_a_keeper_does_not_import_mlflow(root):
+    program = (
+        "import sys; from pathlib import Path; from nasbench.tracking.mlflow_tracker import open_run\n"
+        "with open_run(Path(sys.argv[1]), 'default', 'n', params={}, tags={}, datasets=[], resume_key='k') as run:\n"
+        "    run.log_metrics({'top1': 0.25})\n"
+        "print(run.run_id, 'mlflow' in sys.modules)"
+    )
+    with Keeper(root) as keeper:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(root)],
+            env={**os.environ, **keeper.environment}, cwd=PROJECT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    run_id, imported = done.stdout.split()
+    assert imported == "False"
+    assert store.connect(root).get_run(run_id).data.metrics == {"top1": 0.25}
 
 
 def test_a_keeper_passes_on_what_the_store_says(where):

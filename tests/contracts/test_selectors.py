@@ -1,0 +1,174 @@
+"""What every registered selector promises."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+from subprocess import run
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nasbench.config.component import fields_of, parse
+from nasbench.core.errors import ConfigError, ScoreError, SelectionError
+from nasbench.core.seeding import generator
+from nasbench.core.table import ExampleTable
+from nasbench.selectors import SELECTORS
+from nasbench.selectors.base import ProxySelector
+from nasbench.selectors.selection import select_proxy
+
+NUM = 300
+DRAWING = {"random", "entropy-tails-p1", "entropy-tails-p2", "entropy-tails-p3"}
+OTHER_FIELDS: dict[str, dict[str, Any]] = {
+    "low_entropy_ratio": {"low_entropy_ratio": 0.5},
+    "bin_width": {"bin_width": 0.1},
+}
+
+
+def _table(num: int = NUM, seed: int = 0) -> ExampleTable:
+    rng = np.random.default_rng(seed)
+    names = {name for member in SELECTORS.names() for name in SELECTORS.get(member).needs}
+    return ExampleTable(
+        dataset="f" * 32,
+        labels=rng.integers(0, 7, num),
+        columns={name: np.exp(rng.normal(-4.0, 3.0, num)) for name in names},
+    )
+
+
+@pytest.fixture(params=SELECTORS.names())
+def selector(request: pytest.FixtureRequest) -> ProxySelector:
+    """Every selector with its defaults."""
+    return SELECTORS.get(request.param)()
+
+
+def _sizes(selector: ProxySelector) -> tuple[int, ...]:
+    return (NUM,) if selector.name == "whole" else (1, 2, 30, NUM - 1, NUM)
+
+
+def test_every_published_selection_is_there() -> None:
+    assert set(SELECTORS.names()) >= {
+        "whole", "random", "entropy-top-k", "entropy-bottom-k", "entropy-tails-deterministic", "entropy-tails-p1",
+        "entropy-tails-p2", "entropy-tails-p3",
+    }  # fmt: skip
+
+
+def test_exactly_k_sorted_unique_rows(selector: ProxySelector) -> None:
+    for k in _sizes(selector):
+        rows = selector.select(_table(), k, np.random.default_rng(0))
+        assert rows.dtype == np.int64
+        assert rows.shape == (k,)
+        assert np.all(np.diff(rows) > 0)
+        assert 0 <= rows[0] <= rows[-1] < NUM
+
+
+def test_same_seed_same_rows(selector: ProxySelector) -> None:
+    k = _sizes(selector)[-2:][0]
+    first, again = (select_proxy(selector, _table(), k, 5) for _ in range(2))
+    assert np.array_equal(first.indices, again.indices)
+    assert first.fingerprint == again.fingerprint
+
+
+def test_other_seed_other_rows_where_random(selector: ProxySelector) -> None:
+    k = NUM if selector.name == "whole" else 30
+    rows = {tuple(select_proxy(selector, _table(), k, seed).indices) for seed in range(5)}
+    assert len(rows) == (5 if selector.name in DRAWING else 1)
+
+
+@pytest.mark.parametrize("name", sorted(set(SELECTORS.names()) - DRAWING))
+def test_deterministic_selectors_follow_a_permutation(name: str) -> None:
+    """Exactly for those that draw nothing; the others in distribution (tests/property/test_selectors_properties.py)."""
+    selector = SELECTORS.get(name)()
+    table, order = _table(), np.random.default_rng(1).permutation(NUM)
+    columns = {name: column[order] for name, column in table.columns.items()}
+    moved = ExampleTable(dataset="", labels=table.labels[order], columns=columns)
+    for k in _sizes(selector):
+        rows = selector.select(moved, k, np.random.default_rng(0))
+        assert set(order[rows]) == set(selector.select(table, k, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("k", [0, -1, NUM + 1])
+def test_impossible_size_is_refused(selector: ProxySelector, k: int) -> None:
+    with pytest.raises(SelectionError, match=str(k)):
+        selector.select(_table(), k, np.random.default_rng(0))
+
+
+def test_missing_column_is_named(selector: ProxySelector) -> None:
+    bare = ExampleTable(dataset="", labels=np.zeros(4, dtype=np.int64))
+    if not selector.needs:
+        assert len(select_proxy(selector, bare, 4, 0)) == 4
+        return
+    with pytest.raises(ScoreError, match=selector.needs[0]):
+        select_proxy(selector, bare, 2, 0)
+    with pytest.raises(ScoreError, match=selector.needs[0]):
+        selector.select(bare, 2, np.random.default_rng(0))
+
+
+def test_every_field_changes_the_selection(selector: ProxySelector) -> None:
+    for field in dataclasses.fields(selector):  # type: ignore[arg-type]
+        other = type(selector)(**OTHER_FIELDS[field.name])
+        assert fields_of(other) != fields_of(selector)
+        assert select_proxy(other, _table(), 60, 0).fingerprint != select_proxy(selector, _table(), 60, 0).fingerprint
+
+
+def test_fields_round_trip_and_unknown_ones_are_refused(selector: ProxySelector) -> None:
+    assert parse(type(selector), fields_of(selector)) == selector
+    with pytest.raises(ConfigError, match=r"proxies\.p1\.bin_widht"):
+        parse(type(selector), {"bin_widht": 0.5}, "proxies.p1")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("entropy-tails-deterministic", {"low_entropy_ratio": 0.0}),
+        ("entropy-tails-deterministic", {"low_entropy_ratio": 1.0}),
+        ("entropy-tails-p1", {"bin_width": 0.0}),
+        ("entropy-tails-p2", {"bin_width": 11.0}),
+        ("entropy-tails-p3", {"bin_width": "wide"}),
+    ],
+)
+def test_field_out_of_range_is_refused(name: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        parse(SELECTORS.get(name), fields, "here")
+
+
+def test_proxy_says_who_chose_it(selector: ProxySelector) -> None:
+    k = _sizes(selector)[-1]
+    proxy = select_proxy(selector, _table(), k, 3)
+    assert proxy.selector == {"name": selector.name, **fields_of(selector)}
+    assert (proxy.seed, proxy.dataset, proxy.num_examples) == (3, "f" * 32, NUM)
+
+
+def test_selectors_draw_from_streams_of_their_own() -> None:
+    draws = {name: generator(0, "select", name).random() for name in SELECTORS.names()}
+    assert len(set(draws.values())) == len(draws)
+
+
+def test_docstring_is_complete(selector: ProxySelector) -> None:
+    text = inspect.getdoc(type(selector)) or ""
+    wanted = ["Formula:", "Reference:", "Differs from the paper:", "Shape:", "Raises:", "Example:"]
+    places = [text.find(word) for word in wanted]
+    assert -1 not in places
+    assert places == sorted(places)
+    for field in dataclasses.fields(selector):  # type: ignore[arg-type]
+        assert f"{field.name}:" in text
+
+
+def test_listing_imports_no_framework() -> None:
+    code = (
+        "import sys; from nasbench.selectors import SELECTORS; SELECTORS.names(); "
+        "print(sorted({'torch', 'pandas', 'sklearn', 'scipy', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == []
+
+
+def test_members_import_no_other_member() -> None:
+    folder = Path(inspect.getfile(ProxySelector)).parent
+    members = {file.stem for file in folder.glob("*.py") if ".register\n" in file.read_text(encoding="utf-8")}
+    for name in members:
+        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        assert not any(f"nasbench.selectors.{other} " in text for other in members)

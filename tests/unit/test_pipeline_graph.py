@@ -1,0 +1,115 @@
+"""dvc.yaml and the stages' modules say the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasbench.config.load import load_yaml
+from pipelines import (
+    augment_cell,
+    compare_cells,
+    make_report,
+    prepare_data,
+    promote_cell,
+    sample_cells,
+    score_examples,
+    search_cell,
+    select_proxy,
+    train_scorer,
+    transfer_cell,
+)
+from pipelines.lineage import dvc_md5
+from pipelines.params import load_params
+from pipelines.repro import deal, items
+from pipelines.stage import Spec, item_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = load_params(ROOT / "params.yaml")
+SPECS: dict[str, tuple[Spec, dict[str, str]]] = {
+    "prepare_data": (prepare_data.SPEC, {"role": "source"}),
+    "train_scorer": (train_scorer.SPEC, {"scorer": "resnet20"}),
+    "score_examples": (score_examples.SPEC, {"scorer": "resnet20"}),
+    "select_proxy": (select_proxy.SPEC, {"proxy": "p1"}),
+    "search_cell": (search_cell.SPEC, {"proxy": "p1", "searcher": "darts", "seed": "0"}),
+    "sample_cells": (sample_cells.SPEC, {}),
+    "augment_cell": (augment_cell.SPEC, {"proxy": "p1", "searcher": "darts", "seed": "0"}),
+    "augment_samples": (augment_cell.SAMPLES, {"cell": "3"}),
+    "compare_cells": (compare_cells.SPEC, {}),
+    "promote_cell": (promote_cell.SPEC, {}),
+    "transfer_samples": (transfer_cell.SAMPLES, {"cell": "3"}),
+    "transfer_cell": (transfer_cell.SPEC, {}),
+    "make_report": (make_report.SPEC, {}),
+}
+
+
+def resolved(text: str, item: dict[str, str]) -> str:
+    for name, value in {**item, "role": item.get("role", "")}.items():
+        text = text.replace(f"${{item.{name}}}", value)
+    key = next(iter(item.values()), "")
+    return text.replace("${key}", key).replace("${item.table}", "scores/resnet20").replace("${repository}", ".")
+
+
+def entry(name: str) -> dict[str, Any]:
+    stage = load_yaml(ROOT / "dvc.yaml")["stages"][name]
+    return dict(stage.get("do", stage))
+
+
+def paths(values: list[Any], item: dict[str, str]) -> set[str]:
+    return {resolved(next(iter(value)) if isinstance(value, dict) else value, item) for value in values}
+
+
+def test_every_stage_has_a_module_and_every_module_a_stage() -> None:
+    assert set(load_yaml(ROOT / "dvc.yaml")["stages"]) == set(SPECS)
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_parameters_inputs_and_outputs_agree(name: str) -> None:
+    spec, item = SPECS[name]
+    stage = entry(name)
+    assert spec.name == name
+    assert {resolved(param, item) for param in stage.get("params", [])} == set(spec.sections(item))
+    deps = paths(stage["deps"], item)
+    data = {path for path in deps if path.startswith("artifacts/")}
+    assert data == {path.as_posix() for path in spec.inputs(PARAMS, item).values()}
+    code = deps - data
+    assert all((ROOT / path).exists() for path in code), code
+    assert f"./pipelines/{resolved(stage['cmd'], item).split()[2].split('.')[1]}.py" in code
+    outs = {item_folder("runs", spec, item).as_posix()} | ({spec.output(item).as_posix()} if spec.output else set())
+    assert paths(stage["outs"], item) == outs
+    metrics = item_folder("metrics", spec, item) / "metrics.json"
+    assert paths(stage["metrics"], item) == {metrics.as_posix()}
+    words = resolved(stage["cmd"], item).split()
+    assert words[:2] == ["python", "-m"]
+    assert words[3:] == [item[argument] for argument in spec.arguments]
+
+
+def test_the_waves_hold_every_item_but_the_last_stages() -> None:
+    flat = [target for wave in items(PARAMS) for target in wave]
+    assert len(flat) == len(set(flat))
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert set(listed) - set(flat) == {"compare_cells", "promote_cell", "transfer_cell", "make_report"}
+
+
+def test_dealing_leaves_nothing_out() -> None:
+    assert deal(["a", "b", "c"], 2) == [["a", "c"], ["b"]]
+    assert deal(["a"], 4) == [["a"]]
+
+
+def test_md5_is_the_one_that_dvc_records(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "b.txt").write_text("two")
+    (tmp_path / "folder" / "deep" / "a.txt").write_text("one")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", "-q", "folder"]):
+        program = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else ["git"]
+        subprocess.run([*program, *command[1:]], cwd=tmp_path, check=True, capture_output=True)
+    recorded = load_yaml(tmp_path / "folder.dvc")["outs"][0]["md5"]
+    assert dvc_md5(tmp_path / "folder") == recorded
+    assert json.dumps(recorded).endswith('.dir"')
