@@ -43,7 +43,7 @@ check: setup-dev ## ruff and mypy
 	$(BIN)/mypy
 
 test: check ## ruff, mypy and pytest
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 ui: setup ## start the MLflow UI on port 5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlruns/mlflow.db}"

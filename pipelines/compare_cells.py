@@ -32,7 +32,7 @@ def body(stage: Stage) -> Outcome:
     """Compare, and store everything that the gate and the report need."""
     params = stage.params
     samples = read_cells(stage.inputs["samples"], [str(cell) for cell in params.baseline.cells])
-    arms = []
+    arms: list[dict[str, Any]] = []
     for proxy, searcher in params.arms:
         labels = [f"{proxy}-{searcher}-{seed}" for seed in params.search.seeds]
         cells = read_cells(stage.inputs["cells"], labels)

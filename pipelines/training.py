@@ -38,11 +38,12 @@ def train_cell(stage: Stage, section: Augment, data_path: Path, genotype_path: P
         num_cells=section.num_cells, channels=section.channels, num_classes=data.train.num_classes,
         in_channels=channels, image_size=height, stem=section.stem, auxiliary=section.recipe.auxiliary_weight > 0,
     )  # fmt: skip
+    name = " ".join(part for part in (stage.spec.name, stage.label) if part)
     results = [
         augment_cell(
             space, genotype, shape, data.train, data.test, section.recipe, seed=seed, device=stage.device,
             amp=stage.params.compute.amp, checkpoint=stage.checkpoints / f"seed-{seed}.pt",
-            tracker=PrefixTracker(stage.tracker, f"seed_{seed}."), description=f"{stage.spec.name} {stage.label} seed {seed}".replace("  ", " "),
+            tracker=PrefixTracker(stage.tracker, f"seed_{seed}."), description=f"{name} seed {seed}",
         )
         for seed in section.seeds
     ]  # fmt: skip

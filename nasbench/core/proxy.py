@@ -73,7 +73,7 @@ class ProxySet:
         if num_examples != self.num_examples or (self.dataset and dataset != self.dataset):
             raise ProxyMismatchError(
                 f"this proxy is of dataset {self.dataset or 'unknown'} with {self.num_examples} examples, "
-                f"not from {dataset} with {num_examples}. Select a proxy from this dataset."
+                f"not of {dataset} with {num_examples}. Make a proxy of this dataset."
             )
 
 

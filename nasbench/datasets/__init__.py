@@ -6,3 +6,5 @@ from nasbench.core.registry import Registry
 from nasbench.datasets.base import DatasetSpec
 
 DATASETS: Registry[DatasetSpec] = Registry("dataset", "nasbench.datasets")
+
+__all__ = ["DATASETS", "DatasetSpec"]

@@ -40,7 +40,9 @@ class ImageSet:
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise DatasetError(f"images are {self.images.dtype} {self.images.shape}; uint8 [n, H, W, C] is needed.")
         if len(self.labels) != rows or len(self.ids) != rows:
-            raise DatasetError(f"{rows} images, {len(self.labels)} labels, {len(self.ids)} ids: the numbers must agree.")
+            raise DatasetError(
+                f"{rows} images, {len(self.labels)} labels, {len(self.ids)} ids: the numbers must agree."
+            )
         if rows and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
             raise DatasetError(f"labels must lie in 0 to {self.num_classes - 1}; seen up to {int(self.labels.max())}.")
 

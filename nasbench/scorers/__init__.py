@@ -6,3 +6,5 @@ from nasbench.core.registry import Registry
 from nasbench.scorers.base import ExampleScorer
 
 SCORERS: Registry[ExampleScorer] = Registry("scorer", "nasbench.scorers")
+
+__all__ = ["SCORERS", "ExampleScorer"]

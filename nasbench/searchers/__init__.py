@@ -6,3 +6,5 @@ from nasbench.core.registry import Registry
 from nasbench.searchers.base import Searcher
 
 SEARCHERS: Registry[Searcher] = Registry("searcher", "nasbench.searchers")
+
+__all__ = ["SEARCHERS", "Searcher"]

@@ -6,3 +6,5 @@ from nasbench.core.registry import Registry
 from nasbench.selectors.base import ProxySelector
 
 SELECTORS: Registry[ProxySelector] = Registry("selector", "nasbench.selectors")
+
+__all__ = ["SELECTORS", "ProxySelector"]

@@ -6,3 +6,5 @@ from nasbench.core.registry import Registry
 from nasbench.spaces.base import SearchSpace
 
 SPACES: Registry[SearchSpace] = Registry("search space", "nasbench.spaces")
+
+__all__ = ["SPACES", "SearchSpace"]

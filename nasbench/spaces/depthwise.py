@@ -44,9 +44,7 @@ def _kernel_gradient(grad: Tensor, x: Tensor, weight: Tensor, dilation: int) -> 
     for first in range(0, kernel, _BLOCK):
         columns = min(_BLOCK, kernel - first)
         part = padded[..., first : first + x.shape[3] + columns - 1]
-        blocks.append(
-            _native_kernel_gradient(grad, part, weight[..., first : first + columns], [padding, 0], dilation)
-        )
+        blocks.append(_native_kernel_gradient(grad, part, weight[..., first : first + columns], [padding, 0], dilation))
     return torch.cat(blocks, dim=-1)
 
 
@@ -106,7 +104,7 @@ class DepthwiseConv2d(nn.Conv2d):
             return super().forward(input)
         if stride == 2:
             input, dilation = input[:, :, ::2, ::2], 1  # noqa: A001 - as above
-        output: Tensor = _SameDepthwise.apply(  # type: ignore[no-untyped-call]
+        output: Tensor = _SameDepthwise.apply(
             input.contiguous(memory_format=torch.channels_last), self.weight, dilation
         )
         return output

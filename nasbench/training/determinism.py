@@ -34,7 +34,8 @@ def seeded(seed: int) -> Iterator[None]:
 def configure(threads: int) -> None:
     """Make this process's PyTorch deterministic. Call it once, before any CUDA work.
 
-    A kernel that has no deterministic form then raises an error instead of giving other bits each time.
+    A kernel that has no deterministic form then raises an error instead of giving other bits each time; where there
+    is CUDA it warns, as the backward pass of max pooling may have none there.
 
     Args:
         threads: CPU threads within one operation, at least 1. Results may differ between thread counts.
@@ -46,8 +47,9 @@ def configure(threads: int) -> None:
         raise ConfigError(f"threads: {threads} is not allowed; give at least 1.")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when its handle is made
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=False)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it; filling costs 10,000 calls a step
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # Nothing reads uninitialised memory; filling it costs 10,000 calls a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
 

@@ -62,22 +62,23 @@ def test_sizes(name: str, size: tuple[int, int], stride: int) -> None:
     assert output.shape == (3, C, -(-size[0] // stride), -(-size[1] // stride))
 
 
-@pytest.mark.parametrize("name", REACH)
-@pytest.mark.parametrize("stride", [1, 2])
+TWICE = ("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7")
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [(name, 1) for name in REACH] + [(name, 2) for name in REACH if name not in {*TWICE, "skip_connect"}],
+)
 def test_reach(name: str, stride: int) -> None:
-    """Which columns the middle output sees: sep_conv is applied twice, dil_conv skips every other column."""
-    if stride == 2 and name in {"skip_connect", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"}:
-        pytest.skip("the second half of a strided separable convolution and the strided skip reach differently")
+    """Which columns the middle output sees: sep_conv is applied twice, dil_conv leaves out every other column."""
     torch.manual_seed(0)
     operation = build(name, C, stride, affine=False).eval()
-    x = (torch.rand(1, C, 24, 24) + 1).requires_grad_()
-    gradient = torch.zeros(24)
-    for channel in range(C if name == "max_pool_3x3" else 1):
-        for _ in range(60 if name == "max_pool_3x3" else 1):
-            x = (torch.rand(1, C, 24, 24) + 1).requires_grad_()
-            (g,) = torch.autograd.grad(operation(x)[0, channel, 12 // stride, 12 // stride], x)
-            gradient += g.abs().sum(dim=(0, 1, 2))
-    assert (gradient.nonzero().flatten() - 12).tolist() == REACH[name]
+    seen = torch.zeros(24)
+    for _ in range(60 if name == "max_pool_3x3" else 1):  # a maximum shows one pixel a draw
+        x = (torch.rand(1, C, 24, 24) + 1).requires_grad_()
+        (gradient,) = torch.autograd.grad(operation(x)[0, 0, 12 // stride, 12 // stride], x)
+        seen += gradient.abs().sum(dim=(0, 1, 2))
+    assert (seen.nonzero().flatten() - 12).tolist() == REACH[name]
 
 
 def test_average_pool_does_not_count_the_padding() -> None:
@@ -137,5 +138,5 @@ def test_batch_norm_equals_pytorchs() -> None:
 
 
 def test_unknown_operation() -> None:
-    with pytest.raises(GenotypeError, match="no operation 'sep_conv_3x4'.*Did you mean 'sep_conv_3x3'"):
+    with pytest.raises(GenotypeError, match=r"no operation 'sep_conv_3x4'.*Did you mean 'sep_conv_3x3'"):
         build("sep_conv_3x4", C, 1, affine=False)

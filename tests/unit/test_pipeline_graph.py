@@ -93,7 +93,11 @@ def test_the_waves_hold_every_item_but_the_last_stages() -> None:
     flat = [target for wave in items(PARAMS) for target in wave]
     assert len(flat) == len(set(flat))
     listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert set(listed) - set(flat) == {"compare_cells", "promote_cell", "transfer_cell", "make_report"}
 

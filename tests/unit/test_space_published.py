@@ -48,7 +48,7 @@ def test_five_node_cells_keep_their_own_outputs() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UnknownNameError, match="no published cells 'DARTS_V3'.*Did you mean 'DARTS_V"):
+    with pytest.raises(UnknownNameError, match=r"no published cells 'DARTS_V3'.*Did you mean 'DARTS_V"):
         published.load("DARTS_V3")
 
 

@@ -219,6 +219,27 @@ def test_memory_format_does_not_matter() -> None:
     close(fast(images.contiguous(memory_format=torch.channels_last), weights), expected)
 
 
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_odd_sizes_and_the_imagenet_stem(k: int) -> None:
+    uniform = {kind: torch.full((NUM_EDGES, len(PRIMITIVES)), 0.125) for kind in ("normal", "reduce")}
+    for stem in ("cifar", "imagenet"):
+        shape = NetworkShape(num_cells=3, channels=4, num_classes=5, stem=stem)
+        with torch.no_grad():
+            assert Darts().supernet(shape, partial_channels=k)(torch.randn(2, 3, 7, 21), uniform).shape == (2, 5)
+
+
+def test_second_derivatives_exist() -> None:
+    """Second-order DARTS differentiates the gradient of the alphas by the weights."""
+    torch.manual_seed(0)
+    supernet = Darts().supernet(NetworkShape(num_cells=3, channels=2, num_classes=3)).double()
+    weights = {kind: values.detach().requires_grad_() for kind, values in edge_weights().items()}
+    loss = F.cross_entropy(supernet(torch.randn(3, 3, 4, 4, dtype=torch.float64), weights), torch.arange(3))
+    first = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+    second = torch.autograd.grad(sum(g.square().sum() for g in first), list(supernet.parameters()))
+    assert all(torch.isfinite(g).all() for g in second)
+    assert any(g.abs().max() > 1e-8 for g in second)
+
+
 def test_batch_statistics_in_evaluation_mode_equal_training_mode_and_leave_the_running_ones() -> None:
     torch.manual_seed(0)
     supernet = Darts().supernet(SHAPE, batch_statistics=True).double()

@@ -121,17 +121,20 @@ def test_seeding_is_scoped():
 def test_configure_makes_pytorch_deterministic(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     try:
         configure(1)
         assert torch.get_num_threads() == 1
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert not torch.backends.cudnn.benchmark
+        assert not torch.utils.deterministic.fill_uninitialized_memory
         with pytest.raises(ConfigError, match="threads: 0"):
             configure(0)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 @pytest.mark.parametrize(("name", "amp", "message"), [
