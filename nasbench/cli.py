@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from nasbench import __version__
-from nasbench.config.component import fields_of, parse
-from nasbench.core.errors import ConfigError, NasbenchError
-from nasbench.core.files import write_json
+from nasbench.config.component import describe, fields_of, parse
+from nasbench.core.errors import ConfigError, FileReadError, NasbenchError
+from nasbench.core.files import check_writable, write_json
 from nasbench.core.registry import Registry
 
 T = TypeVar("T")
@@ -39,13 +39,19 @@ def _families() -> dict[str, Registry[Any]]:
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     fields: dict[str, Any] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
-        if not sign:
+        if not sign or not key:
             raise ConfigError(f"--set {pair!r}: write FIELD=VALUE, for example --set epochs=10.")
-        fields[key] = YAML(typ="safe", pure=True).load(value)
+        if key in fields:
+            raise ConfigError(f"--set {key}: is given twice. Give it once.")
+        try:
+            fields[key] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError as error:
+            raise ConfigError(f"--set {pair!r}: the value is not YAML. Write for example --set epochs=10.") from error
     return fields
 
 
@@ -73,7 +79,7 @@ def list_members(family: str | None, as_json: bool) -> None:
     """List what can be named in params.yaml, with each member's parameters and their defaults."""
     families = _families()
     listing = {
-        name: [_describe(registry.get(member)) for member in registry.names()]
+        name: [describe(registry.get(member)) for member in registry.names()]
         for name, registry in families.items()
         if family in {None, name}
     }
@@ -84,23 +90,8 @@ def list_members(family: str | None, as_json: bool) -> None:
         click.secho(name, bold=True)
         for member in members:
             click.echo(f"  {member['name']:<28} {member['summary']}")
-
-
-def _describe(cls: Any) -> dict[str, Any]:
-    import dataclasses
-
-    lines = (cls.__doc__ or "").strip().splitlines()
-    try:
-        defaults = fields_of(cls())
-    except (ConfigError, ValueError, TypeError):  # a member with a required field has no default of its own
-        defaults = {}
-    names = [field.name for field in dataclasses.fields(cls)]
-    reference = next((line.strip() for line in lines if line.strip().startswith("Reference:")), "")
-    return {
-        "name": cls.name, "summary": lines[0] if lines else "",
-        "reference": reference.removeprefix("Reference:").strip(),
-        "fields": {name: defaults.get(name) for name in names},
-    }  # fmt: skip
+            for field, default in member["fields"].items():
+                click.echo(f"      {field}: {json.dumps(default)}")
 
 
 @cli.command()
@@ -116,7 +107,7 @@ def cost(
     genotype: str, cells: int, channels: int, classes: int, image_size: int, in_channels: int, stem: str, as_json: bool
 ) -> None:
     """Count parameters and multiply-adds (convolutions and linear layers, no auxiliary head); always prints JSON."""
-    del as_json
+    del as_json  # every command has --json; here it changes nothing
     import torch
 
     from nasbench.spaces.base import NetworkShape
@@ -138,6 +129,8 @@ def _cells_of(genotype: str) -> Any:
     from nasbench.spaces.published import published_cells
 
     if not Path(genotype).is_file():
+        if len(Path(genotype).parts) > 1 or Path(genotype).suffix == ".json":
+            raise FileReadError(f"there is no genotype file {genotype}. Check the path, or give a published name.")
         return published_cells(genotype)
     value, cells = load_genotype(genotype)
     space = _build(SPACES, value.space, {})
@@ -173,6 +166,7 @@ def score(
     from nasbench.scorers.entropy import Entropy
     from nasbench.tracking.tracker import NullTracker
 
+    check_writable(out)
     images = _build(DATASETS, dataset, _settings(settings)).load(split, root=root)
     options: dict[str, Any] = {"model": model, "weights": str(weights)}
     options |= {"input_mean": input_mean} if input_mean else {}
@@ -245,6 +239,7 @@ def search(
     from nasbench.training.recipe import Augmentation
 
     chosen, where = _build(SEARCHERS, searcher, _settings(settings)), _build(SPACES, space, {})
+    check_writable(out)
     images = _build(DATASETS, dataset, {}).load("train", root=root)
     weights, alphas = _halves(images, proxy, seed)
     shape = NetworkShape(num_cells=cells, channels=channels, num_classes=images.num_classes,
@@ -301,6 +296,8 @@ def augment(
 
     base = fields_of(named_preset(preset)) if preset else {}
     recipe = parse(Recipe, {**base, **_settings(settings)}, "recipe")
+    if out:
+        check_writable(out)
     value, stored = load_genotype(genotype)
     space = _build(SPACES, value.space, {})
     space.check(value)
@@ -344,6 +341,6 @@ def main() -> None:
     """Entry point; turns errors into a message and exit code 1."""
     try:
         cli(standalone_mode=True)
-    except NasbenchError as error:
+    except (NasbenchError, OSError) as error:  # an OSError is of the system, for example no room for a temporary file
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(1)

@@ -28,7 +28,7 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
         raise FileReadError(
             f"cannot read {file}: {error.strerror or error}. Run from the folder that holds it."
         ) from error
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{file} holds a {type(value).__name__}; a mapping of sections is needed.")

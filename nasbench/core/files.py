@@ -31,7 +31,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, on failure delete it.
 
     Args:
-        path: Where the finished file or directory is to stand. Missing parents are made.
+        path: Where the finished file or directory is to stand. Missing parents are made; a directory that stands
+            there is replaced whole, and stays as it was if that fails.
 
     Raises:
         FileWriteError: No permission, disk full, or another operating-system error.
@@ -43,14 +44,44 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         temporary = holder / target.name
         yield temporary
-        if temporary.is_dir() and target.is_dir():
-            shutil.rmtree(target)
-        temporary.replace(target)
+        _put(temporary, target)
     except OSError as error:
         raise FileWriteError(_describe(error, target)) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary.parent, ignore_errors=True)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    if not (temporary.is_dir() and target.is_dir() and not target.is_symlink()):
+        temporary.replace(target)
+        return
+    former = temporary.with_name(f"{target.name}.former")  # a directory cannot be renamed onto a full one
+    target.replace(former)
+    try:
+        temporary.replace(target)
+    except OSError:
+        former.replace(target)
+        raise
+
+
+def check_writable(path: Path | str) -> None:
+    """Refuse, before hours of work, a file that could not be written after them.
+
+    Raises:
+        FileWriteError: The folder cannot be made or written, or a directory stands where the file is to be.
+    """
+    if Path(path).is_dir():
+        raise FileWriteError(f"cannot write {path}: it is a directory. Name a file.")
+    try:
+        with atomic_path(path):
+            raise _Untouched  # leaves without putting anything there
+    except _Untouched:
+        return
+
+
+class _Untouched(Exception):  # noqa: N818 - it is no error
+    pass
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -89,17 +120,21 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        FileReadError: The file is absent, is not JSON, or is not an object.
+        FileReadError: The file is absent, is not JSON (NaN and infinity are not), or is not an object.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise FileReadError(f"cannot read {path}: {error.strerror or error}. Check the path.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileReadError(f"{path} is not valid JSON ({error}). Make it again with its stage.") from error
     if not isinstance(value, dict):
         raise FileReadError(f"{path} holds a JSON {type(value).__name__}; an object is needed.")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def fingerprint(value: Mapping[str, Any] | list[Any] | str | bytes) -> str:
@@ -116,10 +151,13 @@ def inside(root: Path | str, name: str) -> Path:
         name: A relative path, for example read from a file.
 
     Raises:
-        FileReadError: The name is absolute or leads out of the folder.
+        FileReadError: The name is absolute, leads out of the folder (also through a symbolic link), or is no path.
     """
     base = Path(root).resolve()
-    path = (base / name).resolve()
-    if not path.is_relative_to(base):
-        raise FileReadError(f"the path {name!r} leads out of {root}; only paths below it are allowed.")
+    try:
+        path = (base / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a null character
+        raise FileReadError(f"{name!r} is not a path below {root} ({error}). Correct the name.") from error
+    if Path(name).is_absolute() or not path.is_relative_to(base):
+        raise FileReadError(f"the path {name!r} leads out of {root}; only relative paths below it are allowed.")
     return path

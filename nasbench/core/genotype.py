@@ -75,14 +75,30 @@ class Cell:
             GenotypeError: The value has another form.
         """
         try:
-            nodes = tuple(tuple((str(op), int(source)) for op, source in edges) for edges in value["nodes"])
-            return cls(nodes=nodes, concat=tuple(int(state) for state in value["concat"]))
+            nodes = tuple(tuple((_text(op), _whole(source)) for op, source in edges) for edges in value["nodes"])
+            concat = tuple(_whole(state) for state in value["concat"])
         except (KeyError, TypeError, ValueError) as error:
-            raise GenotypeError(f"not a cell: {value!r} ({error}). Give 'nodes' and 'concat'.") from error
+            raise GenotypeError(
+                f"not a cell: {value!r} ({type(error).__name__}: {error}). Give 'nodes', a list of [operation, input] "
+                f"for each node, and 'concat'."
+            ) from error
+        return cls(nodes=nodes, concat=concat)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the cell as JSON values, the inverse of `from_plain`."""
         return {"nodes": [[[op, source] for op, source in edges] for edges in self.nodes], "concat": list(self.concat)}
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a name")
+    return value
 
 
 def save_genotype(path: Path | str, genotype: Genotype, cells: Mapping[str, Cell]) -> None:
@@ -116,16 +132,20 @@ def load_genotype(path: Path | str) -> tuple[Genotype, dict[str, Cell]]:
     """
     value = read_json(path)
     try:
-        genes = tuple(value["genes"])
-        space, stamp, cells = value["space"], value["fingerprint"], value["cells"]
-    except (KeyError, TypeError) as error:
+        space, genes, stamp, cells = (value[key] for key in ("space", "genes", "fingerprint", "cells"))
+    except KeyError as error:
         raise GenotypeError(f"{path} is not a genotype file: {error} is missing. Make it with a search.") from error
-    if not isinstance(space, str) or not all(isinstance(gene, int) and not isinstance(gene, bool) for gene in genes):
-        raise GenotypeError(f"{path}: 'space' must be a name and 'genes' whole numbers.")
-    genotype = Genotype(space=space, genes=genes)
+    try:
+        genotype = Genotype(space=_text(space), genes=tuple(_whole(gene) for gene in genes))
+        kinds = dict(cells)
+    except (TypeError, ValueError) as error:
+        raise GenotypeError(
+            f"{path}: 'space' must be a name, 'genes' a list of whole numbers and 'cells' a mapping ({error}). "
+            f"Make it again with its search."
+        ) from error
     if genotype.fingerprint != stamp:
         raise GenotypeError(
             f"{path} was altered: its genes have fingerprint {genotype.fingerprint}, the file says {stamp}. "
             f"Make it again with its search."
         )
-    return genotype, {kind: Cell.from_plain(cell) for kind, cell in cells.items()}
+    return genotype, {kind: Cell.from_plain(cell) for kind, cell in kinds.items()}

@@ -35,11 +35,19 @@ class ProxySet:
 
     def __post_init__(self) -> None:
         values = self.indices
-        ordered = values.ndim == 1 and len(values) > 0 and bool(np.all(np.diff(values) > 0))
-        if not ordered or int(values[0]) < 0 or int(values[-1]) >= self.num_examples:
-            raise ProxyMismatchError(
-                f"a proxy's indices must be sorted, unique and within 0 to {self.num_examples - 1}. Select again."
-            )
+        if values.ndim != 1 or len(values) == 0:
+            raise ProxyMismatchError(f"a proxy's indices have shape {values.shape}; a list of them is needed.")
+        falls = np.flatnonzero(np.diff(values) <= 0)
+        if len(falls):
+            row = int(falls[0])
+            seen = f"{int(values[row + 1])} follows {int(values[row])}"
+        elif int(values[0]) < 0 or int(values[-1]) >= self.num_examples:
+            seen = f"they go from {int(values[0])} to {int(values[-1])}"
+        else:
+            return
+        raise ProxyMismatchError(
+            f"a proxy's indices must be sorted, unique and within 0 to {self.num_examples - 1}; {seen}. Select again."
+        )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -101,20 +109,33 @@ def load_proxy(path: Path | str) -> ProxySet:
 
     Raises:
         FileReadError: Absent, not JSON, or not a proxy file.
-        ProxyMismatchError: Its indices do not agree with its fingerprint.
+        ProxyMismatchError: Its indices do not agree with its fingerprint, or its seed not with its halves.
     """
     value = read_json(path)
     try:
+        indices = np.asarray(value["indices"])
+        if len(indices) and indices.dtype != np.int64:
+            raise ValueError("'indices' must be whole numbers")
         proxy = ProxySet(
-            indices=np.asarray(value["indices"], dtype=np.int64),
+            indices=indices.astype(np.int64),
             num_examples=int(value["num_examples"]),
             dataset=str(value["dataset"]),
             selector=dict(value["selector"]),
             seed=int(value["seed"]),
         )
-        stamp = value["fingerprint"]
+        stamp, halves = value["fingerprint"], [value["weight_indices"], value["alpha_indices"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise FileReadError(f"{path} is not a proxy file ({error}). Make it with a selection.") from error
+        raise FileReadError(
+            f"{path} is not a proxy file ({type(error).__name__}: {error}). Make it with a selection."
+        ) from error
     if proxy.fingerprint != stamp:
-        raise ProxyMismatchError(f"{path} was altered after it was written. Select again.")
+        raise ProxyMismatchError(
+            f"{path} was altered after it was written: its indices have fingerprint {proxy.fingerprint}, the file "
+            f"says {stamp}. Select again."
+        )
+    if [sorted(half.tolist()) for half in proxy.halves()] != halves:
+        raise ProxyMismatchError(
+            f"{path} was altered after it was written: seed {proxy.seed} does not give its weight_indices and "
+            f"alpha_indices. Select again."
+        )
     return proxy

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,7 @@ from nasbench.core.errors import FileReadError, ScoreError
 from nasbench.core.files import atomic_path
 
 _DATASET_KEY = b"nasbench.dataset"
+_TEXT_COLUMNS = ("index", "entropy", "label")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,11 +83,12 @@ def save_table(path: Path | str, table: ExampleTable) -> None:
 
 
 def load_table(path: Path | str) -> ExampleTable:
-    """Read a table from Parquet, or from a headerless text file of index, entropy in nats, label.
+    """Read a table from Parquet, or from a text file of index, entropy in nats, label.
 
     Args:
-        path: ``*.parquet``, or ``*.tsv`` / ``*.tsv.gz`` (tabs, commas or blanks between the three columns);
-            rows of a text file are put in the order of their index, which must run from 0 without gaps.
+        path: ``*.parquet``, or ``*.tsv`` / ``*.tsv.gz`` (tabs, commas or blanks between the three columns, which
+            stand in that order unless a header line names them); rows of a text file are put in the order of their
+            index, which must run from 0 without gaps.
 
     Raises:
         FileReadError: The file is absent or of another form.
@@ -94,7 +99,7 @@ def load_table(path: Path | str) -> ExampleTable:
         raise FileReadError(f"there is no score file {file}. Check the path, or run the scorer first.")
     try:
         return _load_parquet(file) if file.suffix == ".parquet" else _load_text(file)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:  # a truncated .gz is an EOFError
         raise FileReadError(
             f"cannot read {file} as a score table ({error}). Needed: Parquet with 'label' and scores, "
             f"or text rows of index, entropy, label."
@@ -110,27 +115,41 @@ def _load_parquet(file: Path) -> ExampleTable:
     names = [name for name in arrow.column_names if name not in {"id", "label"}]
     return ExampleTable(
         dataset=metadata.get(_DATASET_KEY, b"").decode(),
-        labels=arrow["label"].to_numpy().astype(np.int64),
+        labels=_whole(arrow["label"].to_numpy(), "label"),
         columns={name: arrow[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names},
         ids=ids,
     )
 
 
-def _load_text(file: Path) -> ExampleTable:
-    import pandas as pd
+def _whole(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+    """Return values as int64, if that loses nothing."""
+    exact = values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool(np.all(np.abs(values) < 2**53)))
+    if not exact or not np.array_equal(values, np.trunc(values)):
+        raise ValueError(f"column {name!r} holds values ({values.dtype}) that are not all whole numbers")
+    return values.astype(np.int64)
 
-    frame = pd.read_csv(file, sep=r"[\t, ]+", engine="python", header=None, comment="#")
-    if frame.shape[1] != 3:
-        raise ValueError(f"{frame.shape[1]} columns instead of 3")
-    if not pd.api.types.is_numeric_dtype(frame[0]):  # a header line
-        frame = frame.iloc[1:].astype({0: "float64", 1: "float64", 2: "float64"})
-    index = frame[0].to_numpy().astype(np.int64)
+
+def _load_text(file: Path) -> ExampleTable:
+    raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    lines = [line.partition("#")[0] for line in raw.decode("utf-8").replace(",", " ").splitlines()]
+    lines = [line for line in lines if not line.isspace() and line]
+    header = [word.lower() for word in lines[0].split()] if lines and lines[0].lstrip()[0].isalpha() else None
+    if header is not None and sorted(header) != sorted(_TEXT_COLUMNS):
+        raise ValueError(f"the header names {', '.join(header)}")
+    rows = lines if header is None else lines[1:]
+    if not rows:
+        raise ValueError("there are no rows")
+    values = np.loadtxt(rows, dtype=np.float64, ndmin=2)  # [n, 3]; exact for whole numbers below 2^53
+    if values.shape[1] != len(_TEXT_COLUMNS):
+        raise ValueError(f"{values.shape[1]} columns instead of {len(_TEXT_COLUMNS)}")
+    column = dict(zip(header or _TEXT_COLUMNS, values.T, strict=True))
+    index = _whole(column["index"], "index")
     order = np.argsort(index, kind="stable")
     if not np.array_equal(index[order], np.arange(len(index))):
         raise ValueError("the indices do not run from 0 to n-1 without gaps and repeats")
     return ExampleTable(
         dataset="",
-        labels=frame[2].to_numpy().astype(np.int64)[order],
-        columns={"entropy": frame[1].to_numpy().astype(np.float64)[order]},
+        labels=_whole(column["label"], "label")[order],
+        columns={"entropy": column["entropy"][order]},
         ids=tuple(str(value) for value in range(len(index))),
     )

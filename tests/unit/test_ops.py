@@ -8,6 +8,7 @@ from torch import nn
 
 from nasbench.core.errors import GenotypeError
 from nasbench.spaces.darts import PRIMITIVES
+from nasbench.spaces.depthwise import DepthwiseConv2d
 from nasbench.spaces.ops import OPERATIONS, BatchNorm, ConvUnit, build, factorized_reduce
 
 C = 4
@@ -140,3 +141,24 @@ def test_batch_norm_equals_pytorchs() -> None:
 def test_unknown_operation() -> None:
     with pytest.raises(GenotypeError, match=r"no operation 'sep_conv_3x4'.*Did you mean 'sep_conv_3x3'"):
         build("sep_conv_3x4", C, 1, affine=False)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 7), (6, 9), (1, 1)])
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (5, 1), (7, 1), (3, 2), (5, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_convolution_equals_pytorchs(size: tuple[int, int], kernel: int, dilation: int, stride: int) -> None:
+    torch.manual_seed(0)
+    mine = DepthwiseConv2d(C, kernel, stride, dilation).double()
+    padding = dilation * (kernel // 2)
+    theirs = nn.Conv2d(C, C, kernel, stride, padding, dilation, groups=C, bias=False).double()
+    theirs.load_state_dict(mine.state_dict())
+    x = torch.randn(3, C, *size, dtype=torch.float64, requires_grad=True)
+
+    def derivatives(layer: nn.Module) -> list[torch.Tensor]:
+        output = layer(x)
+        first = torch.autograd.grad(output.pow(3).sum(), [x, layer.weight], create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), [x, layer.weight])
+        return [output, *first, *second]
+
+    for ours, reference in zip(derivatives(mine), derivatives(theirs), strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
