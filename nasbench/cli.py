@@ -340,7 +340,7 @@ def relocate_store(root: Path, as_json: bool) -> None:
 def main() -> None:
     """Entry point; turns errors into a message and exit code 1."""
     try:
-        cli(standalone_mode=True)
+        cli(prog_name="nasbench")
     except (NasbenchError, OSError) as error:  # an OSError is of the system, for example no room for a temporary file
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(1)

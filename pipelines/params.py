@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from nasbench.config.component import component, parse
+from nasbench.config.component import component, fields_of, parse
 from nasbench.config.load import load_yaml
 from nasbench.core.errors import ConfigError, nearest
 from nasbench.core.registry import Registry
@@ -18,6 +18,7 @@ from nasbench.searchers import SEARCHERS, Searcher
 from nasbench.selectors import SELECTORS, ProxySelector
 from nasbench.spaces import SPACES, SearchSpace
 from nasbench.tracking.gate import Gate
+from nasbench.training.presets import PRESETS
 from nasbench.training.recipe import Augmentation, Recipe
 
 T = TypeVar("T")
@@ -144,7 +145,7 @@ class Augment:
         channels: C of its first cells.
         stem: ``cifar`` or ``imagenet``.
         seeds: One training a seed.
-        recipe: The training recipe.
+        recipe: The training recipe; ``preset: NAME`` in it takes a paper's protocol, other keys override its fields.
     """
 
     num_cells: Annotated[int, Field(ge=3)]
@@ -252,7 +253,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     Raises:
         ConfigError: Names the key's path, the value seen, what is allowed, and the nearest correct name.
     """
-    params = parse(Params, load_yaml(path))
+    params = parse(Params, _with_presets(load_yaml(path), ""))
     problems: list[str] = []
     for check in (_check_names, _check_components, _check_proxies, _check_matrix, _check_rest):
         try:
@@ -262,6 +263,23 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     if problems:
         raise ConfigError("\n".join(problems))
     return params
+
+
+def _with_presets(value: Any, where: str) -> Any:
+    """Put a paper's recipe in the place of ``recipe: {preset: NAME, ...}``; the other keys override its fields."""
+    if not isinstance(value, dict):
+        return value
+    filled = {key: _with_presets(entry, f"{where}.{key}".lstrip(".")) for key, entry in value.items()}
+    name = filled.pop("preset", None) if where.endswith("recipe") else None
+    if name is None:
+        return filled
+    if name not in PRESETS:
+        known = ", ".join(sorted(PRESETS))
+        hint = nearest(str(name), PRESETS)
+        raise ConfigError(f"{where}.preset: there is no preset {name!r}. Known: {known}.{hint}")
+    base = fields_of(PRESETS[name])
+    transforms = {**base["augmentation"], **filled.get("augmentation", {})}
+    return {**base, **filled, "augmentation": transforms}
 
 
 def _check_names(params: Params) -> None:

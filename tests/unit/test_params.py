@@ -73,6 +73,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("gate.least_seed", 2, ["gate.least_seed", "'least_seeds'"]),
         ("gate.confidence", 95, ["gate.confidence", "95"]),
         ("space.space", "dart", ["space.space", "'darts'"]),
+        ("augment.recipe", {"preset": "nastransfr"}, ["augment.recipe.preset", "'nastransfer'"]),
     ],
 )
 def test_every_wrong_value_is_named(tmp_path: Path, path: str, value: Any, said: list[str]) -> None:
@@ -106,6 +107,13 @@ def test_the_parameters_of_every_study_are_right(study: str) -> None:
     assert load_params(folder / "params.yaml").study == study
     assert (folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
     assert (folder / load_params(folder / "params.yaml").repository).resolve() == ROOT
+
+
+def test_a_recipe_may_start_from_a_preset(tmp_path: Path) -> None:
+    recipe = {"preset": "darts-cifar", "epochs": 20, "augmentation": {"flip": False}}
+    chosen = load_params(write(tmp_path, changed("augment.recipe", recipe))).augment.recipe
+    assert (chosen.epochs, chosen.augmentation.flip) == (20, False), "what stands beside the preset overrides it"
+    assert (chosen.drop_path, chosen.auxiliary_weight, chosen.augmentation.cutout) == (0.2, 0.4, 16)
 
 
 def test_a_key_that_stands_twice_and_a_broken_file_are_refused(tmp_path: Path) -> None:
