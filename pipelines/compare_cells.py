@@ -46,6 +46,7 @@ def body(stage: Stage) -> Outcome:
                 "name": f"{proxy}-{searcher}", "proxy": proxy, "searcher": searcher, "cells": cells,
                 "top1": fmean(means), "top1_sd": spread(means), "relative_improvement": interval.estimate,
                 "relative_improvement_low": interval.low, "relative_improvement_high": interval.high,
+                "statement": interval.statement,
             }
         )  # fmt: skip
     means = [cell["top1"] for cell in samples]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from nasbench.config.component import component, fields_of, parse
+from nasbench.config.component import component, parse
 from nasbench.config.load import load_yaml
-from nasbench.core.errors import ConfigError, nearest
 from nasbench.core.registry import Registry
 from nasbench.datasets import DATASETS, DatasetSpec
 from nasbench.scorers import SCORERS, ExampleScorer
@@ -18,12 +16,11 @@ from nasbench.searchers import SEARCHERS, Searcher
 from nasbench.selectors import SELECTORS, ProxySelector
 from nasbench.spaces import SPACES, SearchSpace
 from nasbench.tracking.gate import Gate
-from nasbench.training.presets import PRESETS
 from nasbench.training.recipe import Augmentation, Recipe
+from pipelines.checks import check, section, with_presets
 
 T = TypeVar("T")
 Options = dict[str, Any]
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
 @component
@@ -208,21 +205,19 @@ class Params:
 
     def scorer(self, name: str) -> ExampleScorer:
         """Return the scorer of a section of ``scorers``."""
-        section = _section(self.scorers, name, "scorers")
-        return _build(SCORERS, section.scorer, section.options, f"scorers.{name}.scorer", f"scorers.{name}.options")
+        chosen = section(self.scorers, name, "scorers")
+        return _build(SCORERS, chosen.scorer, chosen.options, f"scorers.{name}.scorer", f"scorers.{name}.options")
 
     def selector(self, name: str) -> ProxySelector:
         """Return the selector of a section of ``proxies``."""
-        section = _section(self.proxies, name, "proxies")
-        return _build(
-            SELECTORS, section.selector, section.options, f"proxies.{name}.selector", f"proxies.{name}.options"
-        )
+        chosen = section(self.proxies, name, "proxies")
+        return _build(SELECTORS, chosen.selector, chosen.options, f"proxies.{name}.selector", f"proxies.{name}.options")
 
     def searcher(self, name: str) -> Searcher:
         """Return the searcher of a section of ``searchers``."""
-        section = _section(self.searchers, name, "searchers")
+        chosen = section(self.searchers, name, "searchers")
         return _build(
-            SEARCHERS, section.searcher, section.options, f"searchers.{name}.searcher", f"searchers.{name}.options"
+            SEARCHERS, chosen.searcher, chosen.options, f"searchers.{name}.searcher", f"searchers.{name}.options"
         )
 
     def search_space(self) -> SearchSpace:
@@ -235,14 +230,6 @@ class Params:
         return tuple((proxy, searcher) for proxy in self.search.proxies for searcher in self.search.searchers)
 
 
-def _section(sections: dict[str, T], name: str, where: str) -> T:
-    if name not in sections:
-        raise ConfigError(
-            f"{where}: there is no section {name!r}. Known: {', '.join(sorted(sections))}.{nearest(name, sections)}"
-        )
-    return sections[name]
-
-
 def _build(registry: Registry[T], name: str, options: Options, where: str, where_options: str) -> T:
     return parse(registry.get(name, where), options, where_options)
 
@@ -253,104 +240,6 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     Raises:
         ConfigError: Names the key's path, the value seen, what is allowed, and the nearest correct name.
     """
-    params = parse(Params, _with_presets(load_yaml(path), ""))
-    problems: list[str] = []
-    for check in (_check_names, _check_components, _check_proxies, _check_matrix, _check_rest):
-        try:
-            check(params)
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    params = parse(Params, with_presets(load_yaml(path), ""))
+    check(params)
     return params
-
-
-def _with_presets(value: Any, where: str) -> Any:
-    """Put a paper's recipe in the place of ``recipe: {preset: NAME, ...}``; the other keys override its fields."""
-    if not isinstance(value, dict):
-        return value
-    filled = {key: _with_presets(entry, f"{where}.{key}".lstrip(".")) for key, entry in value.items()}
-    name = filled.pop("preset", None) if where.endswith("recipe") else None
-    if name is None:
-        return filled
-    if name not in PRESETS:
-        known = ", ".join(sorted(PRESETS))
-        hint = nearest(str(name), PRESETS)
-        raise ConfigError(f"{where}.preset: there is no preset {name!r}. Known: {known}.{hint}")
-    base = fields_of(PRESETS[name])
-    transforms = {**base["augmentation"], **filled.get("augmentation", {})}
-    return {**base, **filled, "augmentation": transforms}
-
-
-def _check_names(params: Params) -> None:
-    for where, names in (("scorers", params.scorers), ("proxies", params.proxies), ("searchers", params.searchers)):
-        for name in names:
-            if not _NAME.fullmatch(name):
-                raise ConfigError(
-                    f"{where}.{name}: a name may hold small letters, digits and underscores only, as it becomes part "
-                    f"of file names and of DVC's item names."
-                )
-
-
-def _check_components(params: Params) -> None:
-    params.dataset("source"), params.dataset("target"), params.search_space()
-    for name in params.scorers:
-        params.scorer(name)
-    for name in params.proxies:
-        params.selector(name)
-    for name in params.searchers:
-        params.searcher(name)
-
-
-def _check_proxies(params: Params) -> None:
-    for name, proxy in params.proxies.items():
-        where = f"proxies.{name}"
-        selector = params.selector(name)
-        given = [key for key in ("fraction", "size") if getattr(proxy, key) is not None]
-        if selector.name == "whole" and given:
-            raise ConfigError(f"{where}.{given[0]}: 'whole' takes every example; leave it out.")
-        if selector.name != "whole" and len(given) != 1:
-            raise ConfigError(f"{where}: give exactly one of 'fraction' and 'size'; given: {given or 'none'}.")
-        columns = _table_columns(params, proxy.table, f"{where}.table")
-        for need in selector.needs:
-            if need not in columns:
-                raise ConfigError(
-                    f"{where}.table: selector {selector.name!r} needs the column {need!r}, which {proxy.table!r} "
-                    f"does not have. Name a table scores/<scorer> that makes it."
-                )
-
-
-def _table_columns(params: Params, table: str, where: str) -> tuple[str, ...]:
-    if table == "data/source":
-        return ()
-    allowed = ["data/source", *(f"scores/{name}" for name in params.scorers)]
-    if table not in allowed:
-        raise ConfigError(f"{where}: {table!r} is not a table. Allowed: {', '.join(allowed)}.{nearest(table, allowed)}")
-    return params.scorer(table.removeprefix("scores/")).columns
-
-
-def _check_matrix(params: Params) -> None:
-    matrix = params.search
-    for key, known in (("proxies", params.proxies), ("searchers", params.searchers)):
-        for name in getattr(matrix, key):
-            _section(dict(known), name, f"search.{key}")
-    lists = (("search.proxies", matrix.proxies), ("search.searchers", matrix.searchers), ("search.seeds", matrix.seeds),
-             ("baseline.cells", params.baseline.cells), ("augment.seeds", params.augment.seeds),
-             ("transfer.seeds", params.transfer.seeds))  # fmt: skip
-    for where, values in lists:
-        if not values or len(set(values)) != len(values):
-            raise ConfigError(f"{where}: {list(values)} must have at least one entry and none twice.")
-    if list(params.baseline.cells) != list(range(len(params.baseline.cells))):
-        raise ConfigError(f"baseline.cells: {list(params.baseline.cells)} must be 0, 1, 2, ... without gaps.")
-    for name in matrix.searchers:
-        if params.searchers[name].searcher == "random-sampling":
-            raise ConfigError("search.searchers: random sampling is the baseline; set baseline.cells instead.")
-
-
-def _check_rest(params: Params) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", params.study):
-        raise ConfigError(f"study: {params.study!r} may hold small letters, digits, '_' and '-' only.")
-    if Path(params.repository).is_absolute():
-        raise ConfigError(f"repository: {params.repository!r} must be relative to params.yaml.")
-    if params.compute.amp and params.compute.device == "cpu":
-        raise ConfigError("compute.amp: mixed precision needs CUDA; set compute.device to cuda, or amp to false.")

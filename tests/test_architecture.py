@@ -31,11 +31,13 @@ LAYERS = (
 """From the lowest up; a part may import what stands lower, and itself."""
 
 EXCEPTIONS = {
+    ("nasbench.__main__", "nasbench.cli"),
     ("nasbench.training.augment", "nasbench.spaces.base"),
     ("nasbench.training", "nasbench.datasets.base"),
     ("nasbench.training", "nasbench.tracking.tracker"),
 }
-"""(who, what) between siblings: a training takes images, tells a tracker, and builds a network from a genotype."""
+"""(who, what) between siblings: ``python -m nasbench`` is the command line; a training takes images, tells a
+tracker, and builds a network from a genotype."""
 
 FAMILIES = ("datasets", "scorers", "searchers", "selectors", "spaces")
 HOMES = {

@@ -87,7 +87,7 @@ def _values(row: ComparisonRow, plus_minus: str) -> tuple[str, ...]:
 
 def notes(rows: Sequence[ComparisonRow]) -> list[str]:
     """Return why rows were promoted or refused, and what their intervals do not cover."""
-    found = [f"{row.label} {row.verdict}: {'; '.join(row.reasons)}" for row in rows if row.reasons]
+    found = [f"{row.label} {row.verdict}: {' '.join(row.reasons)}" for row in rows if row.reasons]
     said: list[str] = []
     for row in rows:
         interval = row.relative_improvement

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,8 +33,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path) -> dict[str, bytes]:
     """Return what must not differ between two clones."""
     artifacts = folder / "artifacts"
-    kept = [*artifacts.glob("metrics/**/*.json"), *artifacts.glob("genotypes/**/*"), *artifacts.glob("proxies/**/*"),
-            *artifacts.glob("comparison/*"), *artifacts.glob("promotion/*"), *artifacts.glob("curves/**/*.csv")]  # fmt: skip
+    patterns = (
+        "metrics/**/*.json", "genotypes/**/*", "proxies/**/*", "comparison/*", "promotion/*", "curves/**/*.csv",
+    )  # fmt: skip
+    kept = [path for pattern in patterns for path in artifacts.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(kept) if path.is_file()}
 
 
@@ -203,8 +206,6 @@ def test_two_clones_give_the_same_bytes(clone: Path, tmp_path: Path) -> None:
 
 def test_experiments_and_differences_work(clone: Path) -> None:
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    import subprocess
-
     for command in (["add", "-A"], [*identity, "commit", "-qm", "run"]):
         subprocess.run(["git", *command], cwd=clone, check=True, capture_output=True)
     pipeline.run(clone, "-m", "dvc", "exp", "run", "-S", "comparison.resamples=500")
