@@ -10,7 +10,7 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= 1
 export PATH := $(BIN):$(PATH)
 
-.PHONY: setup setup-dev repro test check ui image lock clean
+.PHONY: setup setup-dev repro test check ui image lock help
 .DEFAULT_GOAL := help
 
 help: ## say what the targets do
@@ -43,7 +43,7 @@ check: setup-dev ## ruff and mypy
 	$(BIN)/mypy
 
 test: check ## ruff, mypy and pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: setup ## start the MLflow UI on port 5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlruns/mlflow.db}"

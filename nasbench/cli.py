@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nasbench import __version__
+from nasbench import __version__, cli_options
 from nasbench.config.component import describe, fields_of, parse
-from nasbench.core.errors import ConfigError, FileReadError, NasbenchError
+from nasbench.core.errors import FileReadError, NasbenchError
 from nasbench.core.files import check_writable, write_json
 from nasbench.core.registry import Registry
 
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from nasbench.core.genotype import Cell, Genotype
+    from nasbench.datasets.base import ImageSet
+    from nasbench.spaces.base import NetworkShape, SearchSpace
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-set_option = click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A field of the component; may be repeated."
-)
+T = TypeVar("T")
 
 
 def _families() -> dict[str, Registry[Any]]:
@@ -37,26 +36,30 @@ def _families() -> dict[str, Registry[Any]]:
     }  # fmt: skip
 
 
-def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    fields: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign or not key:
-            raise ConfigError(f"--set {pair!r}: write FIELD=VALUE, for example --set epochs=10.")
-        if key in fields:
-            raise ConfigError(f"--set {key}: is given twice. Give it once.")
-        try:
-            fields[key] = YAML(typ="safe", pure=True).load(value)
-        except YAMLError as error:
-            raise ConfigError(f"--set {pair!r}: the value is not YAML. Write for example --set epochs=10.") from error
-    return fields
-
-
 def _build(registry: Registry[T], name: str, fields: Mapping[str, Any]) -> T:
     return parse(registry.get(name), fields, name)
+
+
+def _shape_for(images: ImageSet, **fields: Any) -> NetworkShape:
+    """Return the shape of a network that fits the images."""
+    from nasbench.spaces.base import NetworkShape
+
+    channels, side, _ = images.image_shape
+    return parse(
+        NetworkShape, {"num_classes": images.num_classes, "in_channels": channels, "image_size": side, **fields}
+    )
+
+
+def _read_genotype(file: Path) -> tuple[SearchSpace, Genotype, Mapping[str, Cell]]:
+    """Read a genotype file and check it against its space."""
+    from nasbench.core.genotype import load_genotype
+    from nasbench.spaces import SPACES
+
+    genotype, cells = load_genotype(file)
+    space = _build(SPACES, genotype.space, {})
+    space.check(genotype)
+    space.check_cells(genotype, cells)
+    return space, genotype, cells
 
 
 def _say(value: Mapping[str, Any], as_json: bool) -> None:
@@ -74,7 +77,7 @@ def cli() -> None:
 @click.argument(
     "family", required=False, type=click.Choice(["datasets", "scorers", "selectors", "searchers", "spaces"])
 )
-@as_json_option
+@cli_options.as_json
 def list_members(family: str | None, as_json: bool) -> None:
     """List what can be named in params.yaml, with each member's parameters and their defaults."""
     families = _families()
@@ -96,13 +99,11 @@ def list_members(family: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--genotype", required=True, help="A published name (DARTS_V2, ...) or a genotype file.")
-@click.option("--cells", type=click.IntRange(min=3), default=20)
-@click.option("--channels", type=click.IntRange(min=1), default=36)
+@cli_options.shape(cells=20, channels=36)
 @click.option("--classes", type=click.IntRange(min=2), default=10)
 @click.option("--image-size", type=click.IntRange(min=1), default=32)
 @click.option("--in-channels", type=click.IntRange(min=1), default=3)
-@click.option("--stem", type=click.Choice(["cifar", "imagenet"]), default="cifar")
-@as_json_option
+@cli_options.as_json
 def cost(
     genotype: str, cells: int, channels: int, classes: int, image_size: int, in_channels: int, stem: str, as_json: bool
 ) -> None:
@@ -122,21 +123,15 @@ def cost(
     click.echo(json.dumps({"genotype": genotype, "params": counted.parameters, "macs": counted.macs, **fields}))
 
 
-def _cells_of(genotype: str) -> Any:
+def _cells_of(genotype: str) -> Mapping[str, Cell]:
     """Return the cells of a published name, or of a file checked against its space."""
-    from nasbench.core.genotype import load_genotype
-    from nasbench.spaces import SPACES
     from nasbench.spaces.published import published_cells
 
     if not Path(genotype).is_file():
         if len(Path(genotype).parts) > 1 or Path(genotype).suffix == ".json":
             raise FileReadError(f"there is no genotype file {genotype}. Check the path, or give a published name.")
         return published_cells(genotype)
-    value, cells = load_genotype(genotype)
-    space = _build(SPACES, value.space, {})
-    space.check(value)
-    space.check_cells(value, cells)
-    return cells
+    return _read_genotype(Path(genotype))[2]
 
 
 @cli.command()
@@ -146,15 +141,13 @@ def _cells_of(genotype: str) -> Any:
 @click.option("--model", default="resnet20", help="resnet20, resnet56, ... or timm:<name>.")
 @click.option("--weights", type=click.Path(path_type=Path), required=True, help="State dict of the model.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet: id, label, entropy in nats.")
-@click.option("--device", default="cpu")
-@click.option(
-    "--input-mean", type=float, nargs=3, default=None, help="Normalisation that the weights were trained with."
-)
-@click.option("--input-std", type=float, nargs=3, default=None)
-@set_option
-@as_json_option
+@cli_options.compute
+@cli_options.numbers("--input-mean", "Normalisation that the weights were trained with, as 0.485,0.456,0.406 or 0.13.")
+@cli_options.numbers("--input-std", "Likewise.")
+@cli_options.settings("the dataset")
+@cli_options.as_json
 def score(
-    dataset: str, root: Path, split: str, model: str, weights: Path, out: Path, device: str,
+    dataset: str, root: Path, split: str, model: str, weights: Path, out: Path, device: str, threads: int,
     input_mean: tuple[float, ...] | None, input_std: tuple[float, ...] | None, settings: Sequence[str], as_json: bool,
 ) -> None:  # fmt: skip
     """Score every image by the entropy of a model's prediction."""
@@ -165,14 +158,16 @@ def score(
     from nasbench.scorers.base import ComputeOptions
     from nasbench.scorers.entropy import Entropy
     from nasbench.tracking.tracker import NullTracker
+    from nasbench.training.determinism import configure
 
     check_writable(out)
-    images = _build(DATASETS, dataset, _settings(settings)).load(split, root=root)
+    images = _build(DATASETS, dataset, cli_options.settings_of(settings)).load(split, root=root)
     options: dict[str, Any] = {"model": model, "weights": str(weights)}
     options |= {"input_mean": input_mean} if input_mean else {}
     options |= {"input_std": input_std} if input_std else {}
     scorer = parse(Entropy, options, "score")
     compute = ComputeOptions(device=device)
+    configure(threads)
     with tempfile.TemporaryDirectory() as folder:
         scorer.adopt(images, Path(folder))
         table = scorer.score(images, Path(folder), compute=compute, tracker=NullTracker())
@@ -188,10 +183,10 @@ def score(
 @click.option("--selector", required=True)
 @click.option("--fraction", type=float, default=None)
 @click.option("--size", type=int, default=None)
-@click.option("--seed", type=click.IntRange(min=0), default=0)
+@cli_options.seed
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@set_option
-@as_json_option
+@cli_options.settings("the selector")
+@cli_options.as_json
 def select(
     scores: Path, selector: str, fraction: float | None, size: int | None, seed: int, out: Path,
     settings: Sequence[str], as_json: bool,
@@ -202,7 +197,7 @@ def select(
     from nasbench.selectors import SELECTORS
     from nasbench.selectors.selection import describe, select_proxy, size_for
 
-    chosen = _build(SELECTORS, selector, _settings(settings))
+    chosen = _build(SELECTORS, selector, cli_options.settings_of(settings))
     table = load_table(scores)
     whole = chosen.name == "whole" and fraction is None and size is None
     k = len(table) if whole else size_for(fraction, size, len(table))
@@ -212,21 +207,24 @@ def select(
 
 
 @cli.command()
-@click.option("--dataset", required=True)
-@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@cli_options.dataset
 @click.option("--proxy", type=click.Path(path_type=Path), default=None, help="Proxy file; without one the whole set.")
 @click.option("--space", default="darts")
 @click.option("--searcher", default="darts")
-@click.option("--cells", type=click.IntRange(min=3), default=8)
-@click.option("--channels", type=click.IntRange(min=1), default=16)
-@click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--device", default="cpu")
+@cli_options.shape(cells=8, channels=16)
+@click.option(
+    "--crop-padding", type=click.IntRange(min=0), default=4, help="Pixels around an image before its random crop."
+)
+@click.option("--flip/--no-flip", default=True, help="Mirror images at random; wrong for digits.")
+@cli_options.seed
+@cli_options.compute
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Genotype file (JSON).")
-@set_option
-@as_json_option
+@cli_options.settings("the searcher")
+@cli_options.as_json
 def search(
-    dataset: str, root: Path, proxy: Path | None, space: str, searcher: str, cells: int, channels: int, seed: int,
-    device: str, out: Path, settings: Sequence[str], as_json: bool,
+    dataset: str, root: Path, dataset_settings: Sequence[str], proxy: Path | None, space: str, searcher: str,
+    cells: int, channels: int, stem: str, crop_padding: int, flip: bool, seed: int, device: str, threads: int,
+    out: Path, settings: Sequence[str], as_json: bool,
 ) -> None:  # fmt: skip
     """Search a cell; --set gives fields of the searcher, for example --set epochs=10."""
     from nasbench.core.genotype import save_genotype
@@ -234,19 +232,20 @@ def search(
     from nasbench.searchers import SEARCHERS
     from nasbench.searchers.base import SearchTask
     from nasbench.spaces import SPACES
-    from nasbench.spaces.base import NetworkShape
     from nasbench.tracking.tracker import NullTracker
+    from nasbench.training.determinism import configure
     from nasbench.training.recipe import Augmentation
 
-    chosen, where = _build(SEARCHERS, searcher, _settings(settings)), _build(SPACES, space, {})
+    chosen, where = _build(SEARCHERS, searcher, cli_options.settings_of(settings)), _build(SPACES, space, {})
+    source = _build(DATASETS, dataset, cli_options.settings_of(dataset_settings, "--dataset-set"))
     check_writable(out)
-    images = _build(DATASETS, dataset, {}).load("train", root=root)
+    images = source.load("train", root=root)
     weights, alphas = _halves(images, proxy, seed)
-    shape = NetworkShape(num_cells=cells, channels=channels, num_classes=images.num_classes,
-                         in_channels=images.image_shape[0], image_size=images.image_shape[1])  # fmt: skip
+    shape = _shape_for(images, num_cells=cells, channels=channels, stem=stem)
     task = SearchTask(space=where, shape=shape, images=images, weight_indices=weights, alpha_indices=alphas,
-                      augmentation=Augmentation(crop_padding=images.image_shape[1] // 8, flip=False), seed=seed,
+                      augmentation=Augmentation(crop_padding=crop_padding, flip=flip), seed=seed,
                       device=device)  # fmt: skip
+    configure(threads)
     result = chosen.search(task, NullTracker())
     save_genotype(out, result.genotype, where.cells(result.genotype))
     _say({"out": str(out), "genotype": result.genotype.fingerprint, "seconds": result.seconds,
@@ -270,42 +269,36 @@ def _halves(images: Any, proxy: Path | None, seed: int) -> Any:
 
 @cli.command()
 @click.option("--genotype", type=click.Path(path_type=Path), required=True, help="Genotype file.")
-@click.option("--dataset", required=True)
-@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@cli_options.dataset
 @click.option("--preset", default=None, help="Recipe of a paper, for example nastransfer.")
-@click.option("--cells", type=click.IntRange(min=3), default=20)
-@click.option("--channels", type=click.IntRange(min=1), default=36)
-@click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--device", default="cpu")
+@cli_options.shape(cells=20, channels=36)
+@cli_options.seed
+@cli_options.compute
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Also write the figures as JSON.")
-@set_option
-@as_json_option
+@cli_options.settings("the recipe")
+@cli_options.as_json
 def augment(
-    genotype: Path, dataset: str, root: Path, preset: str | None, cells: int, channels: int, seed: int, device: str,
-    out: Path | None, settings: Sequence[str], as_json: bool,
+    genotype: Path, dataset: str, root: Path, dataset_settings: Sequence[str], preset: str | None, cells: int,
+    channels: int, stem: str, seed: int, device: str, threads: int, out: Path | None, settings: Sequence[str],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Train a genotype from scratch; --set gives fields of the recipe, for example --set epochs=20."""
-    from nasbench.core.genotype import load_genotype
     from nasbench.datasets import DATASETS
-    from nasbench.spaces import SPACES
-    from nasbench.spaces.base import NetworkShape
     from nasbench.tracking.tracker import NullTracker
     from nasbench.training.augment import augment_cell
+    from nasbench.training.determinism import configure
     from nasbench.training.presets import preset as named_preset
     from nasbench.training.recipe import Recipe
 
     base = fields_of(named_preset(preset)) if preset else {}
-    recipe = parse(Recipe, {**base, **_settings(settings)}, "recipe")
+    recipe = parse(Recipe, {**base, **cli_options.settings_of(settings)}, "recipe")
     if out:
         check_writable(out)
-    value, stored = load_genotype(genotype)
-    space = _build(SPACES, value.space, {})
-    space.check(value)
-    space.check_cells(value, stored)
-    train, test = (_build(DATASETS, dataset, {}).load(split, root=root) for split in ("train", "test"))
-    shape = NetworkShape(num_cells=cells, channels=channels, num_classes=train.num_classes,
-                         in_channels=train.image_shape[0], image_size=train.image_shape[1],
-                         auxiliary=recipe.auxiliary_weight > 0)  # fmt: skip
+    space, value, _ = _read_genotype(genotype)
+    source = _build(DATASETS, dataset, cli_options.settings_of(dataset_settings, "--dataset-set"))
+    train, test = (source.load(split, root=root) for split in ("train", "test"))
+    shape = _shape_for(train, num_cells=cells, channels=channels, stem=stem, auxiliary=recipe.auxiliary_weight > 0)
+    configure(threads)
     result = augment_cell(space, value, shape, train, test, recipe, seed=seed, device=device, amp=False,
                           checkpoint=None, tracker=NullTracker(), description="augment")  # fmt: skip
     figures = {"top1": result.top1, "best_top1": result.best_top1, "parameters": result.parameters,
@@ -318,7 +311,7 @@ def augment(
 @cli.command()
 @click.option("--genotype", required=True, help="A published name or a genotype file.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="SVG file.")
-@as_json_option
+@cli_options.as_json
 def draw(genotype: str, out: Path, as_json: bool) -> None:
     """Draw a cell as a graph."""
     from nasbench.analysis.draw import write_drawing
@@ -329,7 +322,7 @@ def draw(genotype: str, out: Path, as_json: bool) -> None:
 
 @cli.command("relocate")
 @click.option("--root", type=click.Path(path_type=Path), default=Path(), help="The checkout.")
-@as_json_option
+@cli_options.as_json
 def relocate_store(root: Path, as_json: bool) -> None:
     """Repair artifact paths in mlruns/mlflow.db after the checkout has moved."""
     from nasbench.tracking.relocate import relocate

@@ -120,9 +120,21 @@ def _check_matrix(params: Params) -> None:
             raise ConfigError(f"{where}: {list(values)} must have at least one entry and none twice.")
     if list(params.baseline.cells) != list(range(len(params.baseline.cells))):
         raise ConfigError(f"baseline.cells: {list(params.baseline.cells)} must be 0, 1, 2, ... without gaps.")
+    _check_batches(params)
     for name in matrix.searchers:
         if params.searchers[name].searcher == "random-sampling":
             raise ConfigError("search.searchers: random sampling is the baseline; set baseline.cells instead.")
+
+
+def _check_batches(params: Params) -> None:
+    for proxy, searcher in params.arms:
+        size, component = params.proxies[proxy].size, params.searcher(searcher)
+        batch = getattr(component, "batch_size", 0)
+        if size is not None and batch > size // 2 and not getattr(component, "adapt_batch_size", False):
+            raise ConfigError(
+                f"searchers.{searcher}.options.batch_size: {batch} is more than half of the {size} examples of proxy "
+                f"{proxy!r}. Lower it, enlarge the proxy, or set adapt_batch_size."
+            )
 
 
 def _check_rest(params: Params) -> None:
@@ -130,5 +142,9 @@ def _check_rest(params: Params) -> None:
         raise ConfigError(f"study: {params.study!r} may hold small letters, digits, '_' and '-' only.")
     if Path(params.repository).is_absolute():
         raise ConfigError(f"repository: {params.repository!r} must be relative to params.yaml.")
+    if params.source.label == params.target.label and params.source != params.target:
+        raise ConfigError(
+            f"target.name: source and target are both called {params.target.label!r}; give one of them a name."
+        )
     if params.compute.amp and params.compute.device == "cpu":
         raise ConfigError("compute.amp: mixed precision needs CUDA; set compute.device to cuda, or amp to false.")

@@ -107,7 +107,7 @@ def _gate(params: Params, promotion: Mapping[str, Any]) -> dict[str, Any]:
             "confidence": gate.confidence, "least_seeds": gate.least_seeds, "least_cells": gate.least_cells,
             "margin": gate.margin,
         },
-        "reasons": chosen["reasons"], "model": chosen["model"], "version": str(chosen["version"]),
+        "reasons": [*chosen["reasons"], chosen["note"]], "model": chosen["model"], "version": str(chosen["version"]),
         "champion": run["champion"],
     }  # fmt: skip
 
@@ -142,7 +142,7 @@ def _trajectories(params: Params) -> Iterator[dict[str, Any]]:
 
 
 def _curves(params: Params) -> Iterator[dict[str, Any]]:
-    source, target = params.source.dataset, params.target.dataset
+    source, target = params.source.label, params.target.label
     for proxy, searcher, _, label in _searches(params):
         yield _curve(f"{proxy}/{searcher}", source, ARTIFACTS / "curves" / "augment_cell" / f"{label}.csv")
     for cell in params.baseline.cells:
@@ -204,7 +204,7 @@ def gather(params: Params) -> ReportData:
     promotion = read_json(ARTIFACTS / "promotion" / "promotion.json")
     packages = ("torch", "torchvision", "mlflow", "dvc", "numpy", "proxy-nasbench")
     fields = {
-        "study": params.study, "source": params.source.dataset, "target": params.target.dataset,
+        "study": params.study, "source": params.source.label, "target": params.target.label,
         "rows": rows(params, comparison, promotion), "target_rows": target_rows(params, promotion),
         "gate": _gate(params, promotion), "cells": list(_cells(params)), "histograms": list(_histograms(params)),
         "trajectories": list(_trajectories(params)), "curves": list(_curves(params)), "costs": list(_costs(params)),
@@ -234,8 +234,11 @@ def body(stage: Stage) -> Outcome:
 
 SPEC = Spec(
     name="make_report",
-    inputs=lambda _params, _item: {name.replace("/", "."): ARTIFACTS / name for name in _INPUTS},
-    sections=lambda _item: ("study",),
+    inputs=lambda _params, _item: {
+        "params": Path("params.yaml"),
+        **{name.replace("/", "."): ARTIFACTS / name for name in _INPUTS},
+    },
+    sections=lambda _item: (),
     output=lambda _item: ARTIFACTS / "report",
     body=body,
 )

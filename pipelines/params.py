@@ -44,15 +44,22 @@ class Data:
 
     Attributes:
         dataset: Registered name.
+        name: What it is called in tables and tags; empty: the registered name. Two image folders need two names.
         root: Folder of its files, relative to params.yaml; embedded datasets have none.
         download: Fetch absent files.
         options: Fields of the dataset.
     """
 
     dataset: str
+    name: str = ""
     root: str = "data"
     download: bool = False
     options: Options = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Name for tables and tags."""
+        return self.name or self.dataset
 
 
 @component
@@ -78,7 +85,7 @@ class Proxy:
     """
 
     selector: str
-    table: str = "data/source"
+    table: str
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     size: Annotated[int, Field(ge=2)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0

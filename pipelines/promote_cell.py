@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
-from nasbench.core.files import fingerprint, read_json, write_json
+from nasbench.core.files import fingerprint, read_json, write_bytes, write_json
 from nasbench.tracking.cell_registry import MlflowCellRegistry
 from nasbench.tracking.gate import Evidence
 from nasbench.tracking.mlflow_tracker import provenance
@@ -23,13 +22,15 @@ def evidence_for(stage: Stage, arm: dict[str, Any]) -> Evidence:
     """Put together what the gate judges: the arm's relative improvement, the best cell's Top-1."""
     params = stage.params
     cell = best_cell(arm)
-    protocol = fingerprint({**relevant(params, ("source", "augment", "space"))})
+    protocol = fingerprint(
+        {**relevant(params, ("source", "augment", "space", "compute")), "data": dvc_md5(stage.inputs["source"])}
+    )
     return Evidence(
         space=params.search_space().name,
         genotype=cell["genotype"],
         selector=params.proxies[arm["proxy"]].selector,
         searcher=params.searchers[arm["searcher"]].searcher,
-        source=params.source.dataset,
+        source=params.source.label,
         protocol=protocol,
         seeds=params.search.seeds,
         num_random_cells=len(params.baseline.cells),
@@ -56,16 +57,18 @@ def body(stage: Stage) -> Outcome:
         verdicts.append(
             {
                 "arm": arm["name"], "cell": cell["label"], "genotype": cell["genotype"], "passed": outcome.passed,
-                "reasons": list(outcome.reasons), "model": outcome.model, "version": outcome.version,
+                "reasons": list(outcome.reasons), "note": _note(arm, len(arms)),
+                "model": outcome.model, "version": outcome.version,
             }
         )  # fmt: skip
-    champion = registry.champion(stage.params.search_space().name, stage.params.source.dataset)
+    champion = registry.champion(stage.params.search_space().name, stage.params.source.label)
     promoted = [
         verdict for verdict in verdicts
         if verdict["passed"] and champion and champion.evidence.genotype == verdict["genotype"]
     ]  # fmt: skip
     chosen = promoted[0] if promoted else verdicts[0]
-    shutil.copyfile(stage.inputs["genotypes"] / chosen["cell"] / "genotype.json", stage.output / "genotype.json")
+    genotype = stage.inputs["genotypes"] / chosen["cell"] / "genotype.json"
+    write_bytes(stage.output / "genotype.json", genotype.read_bytes())
     write_json(
         stage.output / "promotion.json",
         {
@@ -85,6 +88,16 @@ def body(stage: Stage) -> Outcome:
     )  # fmt: skip
 
 
+def _note(arm: dict[str, Any], num_arms: int) -> str:
+    """Say what was chosen among, and what the interval rests on."""
+    chosen = (
+        f"The cell is the best of {len(arm['cells'])} by Top-1 on the test images, which biases its Top-1 upwards; "
+        f"the gate judges the mean relative improvement of its arm, one of {num_arms}, without correcting for their "
+        f"number."
+    )
+    return f"{chosen} Interval: {arm['statement']}." if arm["statement"] else chosen
+
+
 def _without_version(verdict: dict[str, Any]) -> dict[str, Any]:
     """Leave out the version's number, which depends on what else the registry holds."""
     return {name: value for name, value in verdict.items() if name != "version"}
@@ -95,8 +108,19 @@ SPEC = Spec(
     inputs=lambda _params, _item: {
         "comparison": ARTIFACTS / "comparison",
         "genotypes": ARTIFACTS / "genotypes",
+        "source": ARTIFACTS / "data" / "source",
     },
-    sections=lambda _item: ("gate", "search", "source", "space", "augment", "baseline"),
+    sections=lambda _item: (
+        "gate",
+        "search",
+        "source",
+        "space",
+        "augment",
+        "baseline",
+        "compute",
+        "proxies",
+        "searchers",
+    ),
     output=lambda _item: ARTIFACTS / "promotion",
     body=body,
 )

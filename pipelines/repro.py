@@ -16,6 +16,7 @@ from pathlib import Path
 from nasbench.core.errors import NasbenchError
 from nasbench.core.files import read_json
 from nasbench.tracking.keeper import Keeper
+from pipelines.leftovers import remove_leftovers
 from pipelines.params import Params, load_params
 
 _REPORT = Path("artifacts/report")
@@ -70,8 +71,8 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def stale() -> bool:
-    """Whether ``dvc status`` finds anything to do."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
+    """Whether ``dvc status`` finds anything to do in this study; without a target it would look at all of them."""
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json", "dvc.yaml"]
     result = subprocess.run(command, capture_output=True, check=False, text=True)
     return result.returncode != 0 or result.stdout.strip() != "{}"
 
@@ -91,6 +92,7 @@ def reproduce(params: Params, jobs: int) -> None:
     Raises:
         NasbenchError: A stage failed.
     """
+    remove_leftovers(params)
     if not stale():
         sys.stdout.write("Nothing has changed.\n")
         return
@@ -118,7 +120,7 @@ def main() -> None:
             os.environ |= keeper.environment
             reproduce(params, arguments.jobs)
         summary = read_json(_REPORT / "summary.json")
-    except NasbenchError as error:
+    except (NasbenchError, OSError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)
     sys.stdout.write(f"\n{summary['table']}\n\nReport: {arguments.study / _REPORT / 'index.html'}\n")

@@ -12,17 +12,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasbench.config.component import fields_of
 from nasbench.core.errors import NasbenchError
-from nasbench.core.files import fingerprint, write_json
+from nasbench.core.files import atomic_path, fingerprint, write_json
 from nasbench.tracking.tracker import Tracker
 from pipelines.lineage import dvc_md5
 from pipelines.params import Params, load_params
+
+if TYPE_CHECKING:
+    from nasbench.tracking.mlflow_tracker import MlflowTracker
 
 Item = Mapping[str, str]
 ARTIFACTS = Path("artifacts")
@@ -79,7 +82,7 @@ class Stage:
         item: Arguments by name.
         params: The whole of params.yaml.
         inputs: Paths by name, all present.
-        output: Empty folder for results, where the spec names one.
+        output: Empty folder for results, where the spec names one; takes its final place after the body.
         device: ``cpu`` or ``cuda``.
         checkpoints: Folder that survives a kill; deleted after success.
         tracker: Of the item's MLflow run.
@@ -173,6 +176,34 @@ def _require(inputs: Mapping[str, Path]) -> None:
             raise NasbenchError(f"the input {name} ({path}) is absent. Run `dvc repro`, which makes it first.")
 
 
+class _Curves:
+    """Passes everything on to the run's tracker, and knows which metrics have a curve."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.names: set[str] = set()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Pass the metrics on; those with a step are points of a curve."""
+        self.names.update(metrics if step is not None else ())
+        self._tracker.log_metrics(metrics, step)
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Pass the file on."""
+        self._tracker.log_artifact(path, folder)
+
+    def tag(self, key: str, value: str) -> None:
+        """Pass the tag on."""
+        self._tracker.tag(key, value)
+
+
+def code_fingerprint() -> str:
+    """Return a fingerprint of the project's code, so that no checkpoint of other code is resumed."""
+    root = Path(__file__).resolve().parents[1]
+    files = sorted(found for package in ("nasbench", "pipelines") for found in (root / package).rglob("*.py"))
+    return fingerprint({found.relative_to(root).as_posix(): dvc_md5(found) for found in files})
+
+
 def run_item(spec: Spec, item: Item) -> None:
     """Run one item of a stage in the current folder (the one that holds params.yaml).
 
@@ -185,63 +216,90 @@ def run_item(spec: Spec, item: Item) -> None:
     inputs = spec.inputs(params, item)
     _require(inputs)
     sections = relevant(params, spec.sections(item))
-    sources = {name: dvc_md5(path) for name, path in inputs.items()}
-    key = fingerprint({"stage": spec.name, "item": dict(item), "params": sections, "inputs": sources})
+    work = {
+        "stage": spec.name, "item": dict(item), "params": sections, "code": code_fingerprint(),
+        "inputs": {name: dvc_md5(path) for name, path in inputs.items()},
+    }  # fmt: skip
     device = "cpu"
     if spec.computes:
         device = resolve_device(params.compute.device)
         from nasbench.training.determinism import configure
 
         configure(params.compute.threads)
-    with _checkpoint_folder(root, spec, item, key) as checkpoints:
-        _track(spec, item, params, root, inputs, sources, sections, key, device, checkpoints, started)
-
-
-def _track(
-    spec: Spec, item: Item, params: Params, root: Path, inputs: dict[str, Path], sources: dict[str, str],
-    sections: dict[str, Any], key: str, device: str, checkpoints: Path, started: float,
-) -> None:  # fmt: skip
-    from nasbench.tracking.mlflow_tracker import DatasetInput, open_run
-
-    label = item_label(spec, item)
-    output = spec.output(item) if spec.output else ARTIFACTS
-    with open_run(
-        root,
-        params.study,
-        f"{spec.name}@{label}" if label else spec.name,
-        params={**sections, **{f"item.{name}": value for name, value in item.items()}},
-        tags={
-            "stage": spec.name,
-            "item": label,
-            "study": params.study,
-            **{f"input.{n}": m for n, m in sources.items()},
-        },
-        datasets=[DatasetInput(name=name, digest=md5, context=spec.name) for name, md5 in sources.items()],
-        resume_key=key,
-    ) as tracker:
-        if spec.output:
-            output.mkdir(parents=True, exist_ok=True)
-        stage = Stage(spec=spec, item=item, params=params, inputs=inputs, output=output, device=device,
-                      checkpoints=checkpoints, tracker=tracker, run_id=tracker.run_id, root=root)  # fmt: skip
-        outcome = spec.body(stage)
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        volatile = {"stage_seconds": seconds, "peak_memory_bytes": float(peak), **outcome.volatile}
-        write_json(item_folder("metrics", spec, item) / "metrics.json", outcome.metrics)
-        outputs = {"output": dvc_md5(output)} if spec.output else {}
-        _log(tracker, outcome, volatile, outputs)
+    key = fingerprint(work)
+    with _checkpoint_folder(root, spec, item, key) as checkpoints, _run(root, params, spec, item, work, key) as tracker:
+        with _output_folder(spec, item) as output:
+            curves = _Curves(tracker)
+            stage = Stage(
+                spec=spec, item=item, params=params, inputs=inputs, output=output, device=device,
+                checkpoints=checkpoints, tracker=curves, run_id=tracker.run_id, root=root,
+            )  # fmt: skip
+            outcome = spec.body(stage)
+            metrics = item_folder("metrics", spec, item) / "metrics.json"
+            write_json(metrics, outcome.metrics)
+            outputs = {"metrics": dvc_md5(metrics)} | ({"output": dvc_md5(output)} if spec.output else {})
+            seconds = time.perf_counter() - started
+            volatile = {"peak_memory_bytes": float(_peak_memory(spec, device)), **outcome.volatile}
+            volatile["stage_seconds"] = seconds
+            _log(tracker, outcome, volatile, outputs, curves.names)
         write_json(
             item_folder("runs", spec, item) / "mlflow_run.json",
             {
-                "run_id": tracker.run_id, "experiment": params.study, "stage": spec.name, "item": label,
-                "fingerprint": key, "inputs": sources, "outputs": outputs, **volatile, **outcome.details,
+                "run_id": tracker.run_id, "experiment": params.study, "stage": spec.name,
+                "item": item_label(spec, item), "fingerprint": key, "inputs": work["inputs"], "outputs": outputs,
+                **volatile, **outcome.details,
             },
         )  # fmt: skip
 
 
-def _log(tracker: Tracker, outcome: Outcome, volatile: Mapping[str, float], outputs: Mapping[str, str]) -> None:
+def _run(
+    root: Path, params: Params, spec: Spec, item: Item, work: Mapping[str, Any], key: str
+) -> AbstractContextManager[MlflowTracker]:
+    """Open the item's MLflow run with its parameters and inputs."""
+    from nasbench.tracking.mlflow_tracker import DatasetInput, open_run
+
+    label, inputs = item_label(spec, item), work["inputs"]
+    return open_run(
+        root,
+        params.study,
+        f"{spec.name}@{label}" if label else spec.name,
+        params={**work["params"], **{f"item.{name}": value for name, value in item.items()}},
+        tags={"stage": spec.name, "item": label, "study": params.study, "code": work["code"]}
+        | {f"input.{name}": md5 for name, md5 in inputs.items()},
+        datasets=[DatasetInput(name=name, digest=md5, context=spec.name) for name, md5 in inputs.items()],
+        resume_key=key,
+    )
+
+
+@contextmanager
+def _output_folder(spec: Spec, item: Item) -> Iterator[Path]:
+    """Yield an empty folder that takes the output's place when all is well."""
+    if spec.output is None:
+        yield ARTIFACTS
+        return
+    with atomic_path(spec.output(item)) as folder:
+        folder.mkdir()
+        yield folder
+
+
+def _peak_memory(spec: Spec, device: str) -> int:
+    """Return the largest memory of this process: on the device where PyTorch works, else resident."""
+    if spec.computes:
+        import torch
+
+        from nasbench.training.metrics import peak_memory_bytes
+
+        return peak_memory_bytes(torch.device(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def _log(
+    tracker: Tracker, outcome: Outcome, volatile: Mapping[str, float], outputs: Mapping[str, str], curves: set[str]
+) -> None:
+    """Log what was found; a metric that has a curve already ends with its last point."""
     numbers = {name: float(value) for name, value in outcome.metrics.items() if isinstance(value, int | float)}
-    tracker.log_metrics({**numbers, **volatile})
+    tracker.log_metrics({name: value for name, value in {**numbers, **volatile}.items() if name not in curves})
     for name, value in {**outcome.tags, **{f"dvc.{name}": md5 for name, md5 in outputs.items()}}.items():
         tracker.tag(name, value)
     for path, folder in outcome.artifacts:
@@ -257,6 +315,6 @@ def run_stage(spec: Spec) -> None:
     item = {name: str(value) for name, value in vars(parser.parse_args()).items()}
     try:
         run_item(spec, item)
-    except NasbenchError as error:
+    except (NasbenchError, OSError) as error:
         sys.stderr.write(f"{spec.name} {item_label(spec, item)}: {type(error).__name__}\n{error}\n")
         sys.exit(1)

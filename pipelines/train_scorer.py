@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nasbench.datasets.prepared import load_prepared
 from nasbench.scorers.base import ComputeOptions
 from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, run_stage
@@ -15,10 +17,13 @@ def body(stage: Stage) -> Outcome:
     compute = ComputeOptions(
         device=stage.device, amp=stage.params.compute.amp, checkpoint=stage.checkpoints / "model.pt"
     )
-    metrics = stage.params.scorer(name).train(
-        data.train, data.test, stage.output, seed=section.seed, compute=compute, tracker=stage.tracker
+    figures: dict[str, Any] = dict(
+        stage.params.scorer(name).train(
+            data.train, data.test, stage.output, seed=section.seed, compute=compute, tracker=stage.tracker
+        )
     )
-    return Outcome(metrics=metrics, tags={"scorer": section.scorer})
+    volatile = {name: float(figures.pop(name)) for name in ("seconds", "peak_memory_bytes") if name in figures}
+    return Outcome(metrics=figures, volatile=volatile, tags={"scorer": section.scorer})
 
 
 SPEC = Spec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -23,6 +24,10 @@ from pipelines.picture import draw
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("studies/*/README.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STUDIES = [
+    (f"studies/{path.parent.name}/README.md", f"studies/{path.parent.name}")
+    for path in ROOT.glob("studies/*/params.yaml")
+]
 RUN_BY_THE_END_TO_END_TEST = {"dvc metrics diff", "dvc exp run -S comparison.resamples=500"}
 
 
@@ -77,6 +82,26 @@ def test_the_readme_lists_every_member() -> None:
 
 def test_the_picture_is_of_the_present_graph() -> None:
     assert (ROOT / "docs/pipeline.svg").read_text(encoding="utf-8") == draw(load_yaml(ROOT / "dvc.yaml")["stages"])
+
+
+@pytest.mark.parametrize(("document", "folder"), [("README.md", "."), *STUDIES])
+def test_the_printed_figures_are_the_committed_metrics(document: str, folder: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    block = re.search(r"<!-- run -->(.*?)<!-- /run -->", text, flags=re.DOTALL)
+    assert block, document
+    metrics = json.loads((ROOT / folder / "artifacts/metrics/compare_cells/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["arms"]
+    rows = [line for line in block[1].splitlines() if line.startswith("|")]
+    for name, arm in metrics["arms"].items():
+        proxy = name.rsplit("-", 1)[0]
+        (row,) = (line for line in rows if line.startswith(f"| {proxy} ") and f"{100 * arm['top1']:.2f}" in line)
+        low, high = arm["relative_improvement_low"], arm["relative_improvement_high"]
+        assert f"{arm['relative_improvement']:+.2f} [{low:+.2f}, {high:+.2f}]" in row
+    assert f"{100 * metrics['random_top1']:.2f}" in block[1]
+    transfer = json.loads((ROOT / folder / "artifacts/metrics/transfer_cell/metrics.json").read_text(encoding="utf-8"))
+    if transfer["transferred"]:
+        assert f"{100 * transfer['top1']:.2f}" in block[1]
+        assert f"{100 * transfer['random_top1']:.2f}" in block[1]
 
 
 def test_no_document_or_code_names_a_place_of_one_machine() -> None:

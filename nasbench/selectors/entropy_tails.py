@@ -14,7 +14,7 @@ from nasbench.config.component import component
 from nasbench.core.table import ExampleTable
 from nasbench.selectors import SELECTORS
 from nasbench.selectors.base import ProxySelector
-from nasbench.selectors.histogram import DEFAULT_BIN_WIDTH, log_histogram
+from nasbench.selectors.histogram import DEFAULT_BIN_WIDTH, BinWidth, log_histogram, width_of
 from nasbench.selectors.selection import check_size, weighted_sample
 
 
@@ -62,7 +62,12 @@ class _EntropyTailsProbabilistic(ProxySelector):
 
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
 
-    bin_width: Annotated[float, Field(ge=0.001, le=10)] = DEFAULT_BIN_WIDTH
+    bin_width: BinWidth = DEFAULT_BIN_WIDTH
+
+    @property
+    def width(self) -> float:
+        """The bin width in decades, also where ``bin_width`` names a preset."""
+        return width_of(self.bin_width)
 
     @abstractmethod
     def bin_weights(self, heights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -84,7 +89,7 @@ class _EntropyTailsProbabilistic(ProxySelector):
         Raises:
             ScoreError: No column ``entropy``, or a negative entropy.
         """
-        histogram = log_histogram(table.column("entropy"), self.bin_width)
+        histogram = log_histogram(table.column("entropy"), self.width)
         heights = histogram.heights
         share = self.bin_weights(heights) / np.maximum(heights, 1)
         share /= np.sum(share * heights)
@@ -108,8 +113,8 @@ class EntropyTailsP1(_EntropyTailsProbabilistic):
     `LogHistogram`), where the published code stops.
 
     Attributes:
-        bin_width: Of log10(entropy), in decades, 0.001 to 10. Default 0.5 as the published code for CIFAR-10;
-            0.25 for CIFAR-100 and ImageNet, 0.2 for SVHN (`nasbench.selectors.histogram.BIN_WIDTHS`).
+        bin_width: Of log10(entropy), in decades, 0.001 to 10, or the name of a dataset for the published code's
+            value: ``cifar10`` (0.5, the default), ``cifar100`` (0.25), ``svhn`` (0.2), ``imagenet`` (0.25).
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where an entropy is missing or negative.
@@ -139,8 +144,8 @@ class EntropyTailsP2(_EntropyTailsProbabilistic):
     published code stops.
 
     Attributes:
-        bin_width: Of log10(entropy), in decades, 0.001 to 10. Default 0.5 as the published code for CIFAR-10;
-            0.25 for CIFAR-100 and ImageNet, 0.2 for SVHN (`nasbench.selectors.histogram.BIN_WIDTHS`).
+        bin_width: Of log10(entropy), in decades, 0.001 to 10, or the name of a dataset for the published code's
+            value: ``cifar10`` (0.5, the default), ``cifar100`` (0.25), ``svhn`` (0.2), ``imagenet`` (0.25).
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where an entropy is missing or negative.
@@ -170,8 +175,8 @@ class EntropyTailsP3(_EntropyTailsProbabilistic):
     code. An entropy of 0 and a value on an edge have a bin (see `LogHistogram`), where that code stops.
 
     Attributes:
-        bin_width: Of log10(entropy), in decades, 0.001 to 10. Default 0.5 as the published code for CIFAR-10;
-            0.25 for CIFAR-100 and ImageNet, 0.2 for SVHN (`nasbench.selectors.histogram.BIN_WIDTHS`).
+        bin_width: Of log10(entropy), in decades, 0.001 to 10, or the name of a dataset for the published code's
+            value: ``cifar10`` (0.5, the default), ``cifar100`` (0.25), ``svhn`` (0.2), ``imagenet`` (0.25).
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where an entropy is missing or negative.

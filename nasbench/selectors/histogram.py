@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
-from nasbench.core.errors import ScoreError
+from nasbench.core.errors import ConfigError, ScoreError, nearest
 
 DEFAULT_BIN_WIDTH = 0.5
 """In decades; the published code's value for CIFAR-10."""
@@ -18,7 +21,45 @@ DEFAULT_BIN_WIDTH = 0.5
 BIN_WIDTHS: Mapping[str, float] = MappingProxyType({"cifar10": 0.5, "cifar100": 0.25, "svhn": 0.2, "imagenet": 0.25})
 """Dataset -> width in decades of log10(entropy), as in the published code of Na et al. (IJCAI 2021)."""
 
+_PRESETS = ", ".join(repr(name) for name in BIN_WIDTHS)
+
+
+def _check_bin_width(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    # Left to itself, pydantic would complain once for each member of the union, in paths that no file has.
+    try:
+        return check(value)
+    except ValidationError as error:
+        kind, text = "bin_width", "Allowed: a number from 0.001 to 10 (decades), or a preset: {expected}"
+        raise PydanticCustomError(kind, text, {"expected": _PRESETS}) from error
+
+
+BinWidth = Annotated[
+    Annotated[float, Field(ge=0.001, le=10)] | Literal["cifar10", "cifar100", "svhn", "imagenet"],
+    WrapValidator(_check_bin_width),
+]
+"""What the field ``bin_width`` of a selector may be: decades, or a name of BIN_WIDTHS."""
+
 _TOLERANCE = 1e-9  # in bins: forgives the rounding of log10 and of widths such as 0.2
+
+
+def width_of(bin_width: float | str) -> float:
+    """Return a bin width in decades from a number of decades or the name of a preset.
+
+    Raises:
+        ConfigError: There is no preset of that name.
+
+    Example:
+        >>> width_of("svhn"), width_of(0.3)
+        (0.2, 0.3)
+    """
+    if not isinstance(bin_width, str):
+        return float(bin_width)
+    if bin_width not in BIN_WIDTHS:
+        raise ConfigError(
+            f"bin_width: {bin_width!r} is no preset. Allowed: a number of decades, or {_PRESETS}."
+            f"{nearest(bin_width, BIN_WIDTHS)}"
+        )
+    return BIN_WIDTHS[bin_width]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench.config.component import fields_of
-from nasbench.core.errors import SelectionError
+from nasbench.core.errors import ScoreError, SelectionError
 from nasbench.core.proxy import ProxySet
 from nasbench.core.seeding import generator
 from nasbench.core.table import ExampleTable
 from nasbench.selectors.base import ProxySelector
-from nasbench.selectors.histogram import DEFAULT_BIN_WIDTH, log_histogram
+from nasbench.selectors.histogram import DEFAULT_BIN_WIDTH, log_histogram, width_of
+
+_MAX_LABEL = 10_000_000  # classes are counted in an array of that length; no dataset has as many
 
 
 def size_for(fraction: float | None, size: int | None, num_examples: int) -> int:
@@ -131,13 +133,15 @@ def describe(table: ExampleTable, proxy: ProxySet) -> dict[str, Any]:
         ``before`` and ``after`` (examples a class), and ``entropy`` (only where the table has one) with
         ``bin_width``, ``edges`` [B+1] of log10(entropy), ``before`` and ``after`` [B], ``zeros_before`` and
         ``zeros_after`` (entropies of exactly 0, which have no logarithm). The bin width is the selector's own
-        where it has one, else 0.5.
+        where it has one (a preset's name becomes its number), else 0.5.
 
     Raises:
         ProxyMismatchError: The proxy was selected from another dataset.
+        ScoreError: A label is above 10 million, which no class index is.
+        ConfigError: The proxy names a bin width that there is not.
     """
     proxy.check_dataset(table.dataset, len(table))
-    classes = int(table.labels.max()) + 1
+    classes = _count_classes(table.labels)
     result: dict[str, Any] = {
         "num_examples": len(table),
         "num_selected": len(proxy),
@@ -152,8 +156,18 @@ def describe(table: ExampleTable, proxy: ProxySet) -> dict[str, Any]:
     return result
 
 
+def _count_classes(labels: npt.NDArray[np.int64]) -> int:
+    largest = int(labels.max())
+    if largest > _MAX_LABEL:
+        raise ScoreError(
+            f"label {largest} in row {int(labels.argmax())} is no class index; allowed are 0 to {_MAX_LABEL}. "
+            f"Number the classes from 0 without gaps, and look whether the columns of the score file are mixed up."
+        )
+    return largest + 1
+
+
 def _describe_entropy(table: ExampleTable, proxy: ProxySet) -> dict[str, Any]:
-    width = float(proxy.selector.get("bin_width", DEFAULT_BIN_WIDTH))
+    width = width_of(proxy.selector.get("bin_width", DEFAULT_BIN_WIDTH))
     histogram = log_histogram(table.column("entropy"), width)
     chosen = histogram.bin_of[proxy.indices]
     return {

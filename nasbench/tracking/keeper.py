@@ -39,7 +39,8 @@ class Keeper:
         root: The checkout's root.
 
     Attributes:
-        environment: Variables for the processes to be started; empty where Unix sockets are not to be had.
+        environment: Variables for the processes to be started; empty where Unix sockets are not to be had, or the
+            system's folder for temporary files has too long a path for one.
 
     Example:
         >>> with Keeper(Path(".")) as keeper:  # doctest: +SKIP
@@ -57,7 +58,11 @@ class Keeper:
         if hasattr(socketserver, "ThreadingUnixStreamServer"):
             self._folder = Path(tempfile.mkdtemp(prefix="nasbench-"))
             path = str(self._folder / "keeper")
-            self._server = _Server(path, _Handler)
+            try:
+                self._server = _Server(path, _Handler)
+            except OSError:  # a long TMPDIR: the address of a Unix socket has room for about 107 bytes
+                shutil.rmtree(self._folder, ignore_errors=True)
+                return self
             self._server.keep(self._root)
             threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
             self.environment = {SOCKET: path}

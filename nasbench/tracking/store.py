@@ -47,8 +47,8 @@ def tracking_uri(root: Path) -> str:
         TrackingError: The variable names a folder; MLflow no longer keeps runs in plain folders.
 
     Example:
-        >>> tracking_uri(Path("/work"))  # doctest: +SKIP
-        'sqlite:////work/mlruns/mlflow.db'
+        >>> tracking_uri(Path("/srv/project"))  # doctest: +SKIP
+        'sqlite:////srv/project/mlruns/mlflow.db'
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not given:
@@ -130,6 +130,9 @@ def connect(root: Path) -> MlflowClient:
     since every submodule runs the package's own ``__init__``). Telemetry is off unless the environment
     says otherwise.
 
+    MLflow's own creation of a fresh SQLite file is not safe against a second process, so it is done under
+    a file lock; a marker file tells later calls that nothing is left to do.
+
     Raises:
         TrackingError: The store cannot be reached, written or understood.
     """
@@ -145,28 +148,18 @@ def connect(root: Path) -> MlflowClient:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def initialise(root: Path, experiment: str) -> str:
-    """Make the store and the experiment ready for many processes at once.
-
-    MLflow's own creation of a fresh SQLite file is not safe against a second process, so it is done under
-    a file lock; a marker file tells later calls that nothing is left to do.
+def experiment_id(client: MlflowClient, root: Path, experiment: str) -> str:
+    """Return the id of an experiment, creating it under a lock if it is new.
 
     Args:
+        client: Of the store; see `connect`.
         root: The checkout's root.
         experiment: Letters, digits, ``.``, ``_`` and ``-``; one per study.
-
-    Returns:
-        The experiment's id.
 
     Raises:
         ConfigError: The name cannot be used.
         TrackingError: The store cannot be reached or written, or its artifacts are recorded in another place.
     """
-    return experiment_id(connect(root), root, experiment)
-
-
-def experiment_id(client: MlflowClient, root: Path, experiment: str) -> str:
-    """Return the id of an experiment, creating it under a lock if it is new; see `initialise`."""
     if not _NAME.fullmatch(experiment):
         raise ConfigError(
             f"experiment {experiment!r}: allowed are up to 100 letters, digits, '.', '_' and '-', the first a "

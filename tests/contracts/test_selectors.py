@@ -19,7 +19,8 @@ from nasbench.core.seeding import generator
 from nasbench.core.table import ExampleTable
 from nasbench.selectors import SELECTORS
 from nasbench.selectors.base import ProxySelector
-from nasbench.selectors.selection import select_proxy
+from nasbench.selectors.histogram import BIN_WIDTHS
+from nasbench.selectors.selection import describe, select_proxy
 
 NUM = 300
 DRAWING = {"random", "entropy-tails-p1", "entropy-tails-p2", "entropy-tails-p3"}
@@ -128,11 +129,40 @@ def test_fields_round_trip_and_unknown_ones_are_refused(selector: ProxySelector)
         ("entropy-tails-p1", {"bin_width": 0.0}),
         ("entropy-tails-p2", {"bin_width": 11.0}),
         ("entropy-tails-p3", {"bin_width": "wide"}),
+        ("entropy-tails-p1", {"bin_width": None}),
+        ("entropy-tails-p1", {"bin_width": True}),
     ],
 )
 def test_field_out_of_range_is_refused(name: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(fields))):
         parse(SELECTORS.get(name), fields, "here")
+
+
+@pytest.mark.parametrize("member", ["p1", "p2", "p3"])
+@pytest.mark.parametrize(("preset", "width"), BIN_WIDTHS.items())
+def test_a_preset_of_the_bin_width_is_its_number(member: str, preset: str, width: float) -> None:
+    kind = SELECTORS.get(f"entropy-tails-{member}")
+    named, number = parse(kind, {"bin_width": preset}), parse(kind, {"bin_width": width})
+    assert (named.width, number.width) == (width, width)
+    assert parse(kind, fields_of(named)) == named == kind(bin_width=preset)
+    assert fields_of(named) == {"bin_width": preset}
+    first, second = (select_proxy(selector, _table(), 60, 0) for selector in (named, number))
+    assert np.array_equal(first.indices, second.indices)
+    described = describe(_table(), first)["entropy"]
+    assert (described, described["bin_width"]) == (describe(_table(), second)["entropy"], width)
+
+
+@pytest.mark.parametrize("value", [0.0005, 10.5, "wide"])
+def test_a_wrong_bin_width_is_told_what_is_allowed(value: float | str) -> None:
+    """In one line, although the field is a union."""
+    with pytest.raises(ConfigError) as caught:
+        parse(SELECTORS.get("entropy-tails-p1"), {"bin_width": value}, "here")
+    assert str(caught.value) == (
+        f"here.bin_width: {value!r} is not allowed. Allowed: a number from 0.001 to 10 (decades), or a preset: "
+        f"'cifar10', 'cifar100', 'svhn', 'imagenet'."
+    )
+    with pytest.raises(ConfigError, match=r"Did you mean 'imagenet'\?$"):
+        parse(SELECTORS.get("entropy-tails-p1"), {"bin_width": "imagnet"}, "here")
 
 
 def test_proxy_says_who_chose_it(selector: ProxySelector) -> None:

@@ -21,7 +21,7 @@ def small_params() -> dict[str, Any]:
     params = load_yaml(ROOT / "params.yaml")
     params["study"] = "small"
     params["source"]["options"] = {"test_size": 1400}
-    params["target"] = {"dataset": "digits", "options": {"test_size": 1500}}
+    params["target"] = {"dataset": "digits", "name": "digits_small", "options": {"test_size": 1500}}
     params["scorers"]["resnet20"]["options"]["recipe"]["epochs"] = 1
     del params["proxies"]["whole"]
     for proxy in params["proxies"].values():
@@ -44,11 +44,11 @@ def clone(folder: Path, params: dict[str, Any]) -> Path:
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    skipped = ("artifacts/", "studies/", "tests/", "dvc.lock")
+    skipped = ("artifacts/", "tests/", "dvc.lock")
     for name in listed:
         if (ROOT / name).is_file() and not name.startswith(skipped):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+            shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
     with (folder / "params.yaml").open("w", encoding="utf-8") as handle:
         YAML().dump(params, handle)
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]

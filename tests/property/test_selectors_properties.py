@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from nasbench.core.errors import ProxyMismatchError, ScoreError, SelectionError
+from nasbench.core.errors import ConfigError, ProxyMismatchError, ScoreError, SelectionError
 from nasbench.core.table import ExampleTable
 from nasbench.selectors import SELECTORS
 from nasbench.selectors.entropy_tails import EntropyTailsDeterministic, EntropyTailsP1, EntropyTailsP2, EntropyTailsP3
@@ -270,3 +271,22 @@ def test_describe_uses_the_selectors_bins_and_checks_the_table() -> None:
     assert "entropy" not in describe(bare, proxy)
     with pytest.raises(ProxyMismatchError):
         describe(_table([0.1, 0.2, 0.3]), proxy)
+
+
+def test_describe_refuses_a_bin_width_that_there_is_not() -> None:
+    table = _table([1e-4, 1e-3, 0.5, 2.0])
+    proxy = select_proxy(EntropyTailsP1(), table, 2, 0)
+    foreign = dataclasses.replace(proxy, selector={**proxy.selector, "bin_width": "cifar1"})
+    with pytest.raises(ConfigError, match=r"'cifar1' is no preset.*'svhn'.*Did you mean 'cifar10'\?"):
+        describe(table, foreign)
+
+
+def test_describe_refuses_labels_that_no_class_has() -> None:
+    """Counting them would take an array as long as the largest is high."""
+    labels = np.array([0, 1, 10**12, 1])
+    table = ExampleTable(dataset="", labels=labels)
+    proxy = select_proxy(SELECTORS.get("random")(), table, 2, 0)
+    with pytest.raises(ScoreError, match=r"label 1000000000000 in row 2 is no class index; allowed are 0 to 10000000"):
+        describe(table, proxy)
+    fewer = ExampleTable(dataset="", labels=np.array([0, 1, 10_000, 1]))
+    assert len(describe(fewer, proxy)["classes"]["before"]) == 10_001

@@ -57,7 +57,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("proxies.p1.table", "data/source", ["proxies.p1.table", "needs the column 'entropy'"]),
         ("proxies.p1.table", "scores/resnet56", ["proxies.p1.table", "'scores/resnet20'"]),
         ("proxies.whole.fraction", 0.5, ["proxies.whole.fraction", "leave it out"]),
-        ("proxies.P-1", {"selector": "random", "size": 5}, ["proxies.P-1", "small letters"]),
+        ("proxies.P-1", {"selector": "random", "table": "data/source", "size": 5}, ["proxies.P-1", "small letters"]),
         ("search.proxies", ["whole", "rand"], ["search.proxies", "'rand'", "'random'"]),
         ("search.searchers", ["dart"], ["search.searchers", "'darts'"]),
         ("search.seeds", [0, 0], ["search.seeds", "none twice"]),
@@ -73,6 +73,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("gate.least_seed", 2, ["gate.least_seed", "'least_seeds'"]),
         ("gate.confidence", 95, ["gate.confidence", "95"]),
         ("space.space", "dart", ["space.space", "'darts'"]),
+        ("proxies.random.table", ..., ["proxies.random.table", "is missing"]),
+        ("target", {"dataset": "digits", "options": {"test_size": 500}}, ["target.name", "'digits'"]),
+        ("proxies.random", {"selector": "random", "table": "data/source", "size": 60}, ["batch_size", "64", "60"]),
         ("augment.recipe", {"preset": "nastransfr"}, ["augment.recipe.preset", "'nastransfer'"]),
     ],
 )

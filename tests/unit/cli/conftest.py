@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,17 @@ class Done:
 
 
 @pytest.fixture
-def nasbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run a command in this process, through the entry point that is installed."""
+def nasbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
+    """Run a command in this process, through the entry point that is installed.
+
+    PyTorch's settings, which some commands change for the whole process, are put back after the test.
+    """
+    import torch
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     def run(line: str, **paths: Any) -> Done:
         monkeypatch.setattr("sys.argv", ["nasbench", *(word.format(**paths) for word in shlex.split(line))])
@@ -46,7 +55,11 @@ def nasbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         captured = capsys.readouterr()
         return Done(int(caught.value.code or 0), captured.out, captured.err)
 
-    return run
+    yield run
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
+    torch.utils.deterministic.fill_uninitialized_memory = filled
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
 
 
 def entries(folder: Path) -> list[str]:

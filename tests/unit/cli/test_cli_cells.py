@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from nasbench.core.genotype import load_genotype, save_genotype
 from nasbench.core.table import ExampleTable, save_table
 from nasbench.datasets.digits import Digits
+from nasbench.searchers.random_sampling import RandomSampling
 from nasbench.spaces.darts import Darts
+from nasbench.training.recipe import Augmentation
 
 SELECT = "select --scores {scores} --out {out} --selector"
 
@@ -60,6 +63,50 @@ def test_random_sampling_needs_no_proxy(nasbench, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
 
 
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int, bool]]:
+    """What random sampling was given, with PyTorch's threads and whether it was deterministic then."""
+    import torch
+
+    given: list[tuple[Any, int, bool]] = []
+    search = RandomSampling.search
+
+    def listen(self: RandomSampling, task: Any, tracker: Any) -> Any:
+        given.append((task, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+        return search(self, task, tracker)
+
+    monkeypatch.setattr(RandomSampling, "search", listen)
+    torch.use_deterministic_algorithms(False)
+    return given
+
+
+def test_options_of_search_matter(nasbench, tasks, pictures, tmp_path):
+    """What reaches the search; that each matters there is shown by the searchers' and batches' own tests."""
+    line = "search --dataset image-folder --root {root} --searcher random-sampling --out {out}"
+    for options in (
+        "",
+        "--crop-padding 0 --no-flip --stem imagenet --threads 2",
+        "--dataset-set image_size=8 --dataset-set channels=1 --flip --cells 5 --channels 4 --device cuda",
+    ):
+        done = nasbench(f"{line} {options}", root=pictures, out=tmp_path / "g.json")
+        assert done.code == 0, done.err
+    (plain, *torch_plain), (other, *torch_other), (small, *_) = tasks
+    assert (plain.augmentation, torch_plain) == (Augmentation(crop_padding=4, flip=True), [1, True])
+    assert (other.augmentation, torch_other) == (Augmentation(crop_padding=0, flip=False), [2, True])
+    assert (plain.shape.stem, plain.shape.num_cells, plain.shape.channels, plain.device) == ("cifar", 8, 16, "cpu")
+    assert (plain.shape.image_size, plain.shape.in_channels, plain.shape.num_classes) == (16, 3, 2)
+    assert other.shape == replace(plain.shape, stem="imagenet")
+    assert small.shape == replace(plain.shape, image_size=8, in_channels=1, num_cells=5, channels=4)
+    assert (small.images.image_shape, small.augmentation.flip, small.device) == ((1, 8, 8), True, "cuda")
+
+
+@pytest.mark.parametrize("option", ["--crop-padding -1", "--stem imagnet", "--threads 0", "--flip 1"])
+def test_impossible_options_of_search_are_refused(nasbench, tmp_path, option):
+    out = tmp_path / "g.json"
+    assert nasbench(f"search --dataset digits --out {{out}} {option}", out=out).code == 2
+    assert not out.exists()
+
+
 def test_wrong_searches_are_refused(refused, proxy, tmp_path):
     paths = {"proxy": proxy, "out": tmp_path / "g.json"}
     assert "Did you mean 'darts'?" in refused(f"{SEARCH} --searcher dart", **paths)
@@ -69,6 +116,9 @@ def test_wrong_searches_are_refused(refused, proxy, tmp_path):
     assert "darts.order: 'third' is not allowed" in refused(f"{SEARCH} --set order=third", **paths)
     assert "random-sampling.epochs: unknown key" in refused(f"{SEARCH} --searcher random-sampling", **paths)
     assert "batch_size: 60 is larger than" in refused(SEARCH.replace("batch_size=6", "batch_size=60"), **paths)
+    assert "digits.test_sise: unknown key" in refused(f"{SEARCH} --dataset-set test_sise=500", **paths)
+    assert "--dataset-set 'x': write FIELD=VALUE" in refused(f"{SEARCH} --dataset-set x", **paths)
+    assert "ProxyMismatchError" in refused(f"{SEARCH} --dataset-set test_size=500", **paths)
     assert "cannot read" in refused(SEARCH, proxy=tmp_path / "absent.json", out=paths["out"])
     assert "cannot write" in refused(SEARCH, proxy=proxy, out=proxy / "g.json")
     assert "it is a directory" in refused(SEARCH, proxy=proxy, out=tmp_path)
@@ -110,14 +160,20 @@ def test_augment_trains_and_says_how_well(nasbench, genotype, tmp_path):
 
 def test_options_of_augment_matter(nasbench, genotype, pictures, tmp_path, monkeypatch):
     """What reaches the training; that each matters there is shown by the training's own tests."""
+    import torch
+
     from nasbench.training import augment
     from nasbench.training.result import TrainResult
 
     (pictures / "other").rename(pictures / "test")
     calls: list[tuple[Any, Any, int]] = []
+    settings: list[tuple[int, bool]] = []
+    torch.use_deterministic_algorithms(False)
 
     def pretend(space: Any, value: Any, shape: Any, train: Any, test: Any, recipe: Any, **rest: Any) -> TrainResult:
         calls.append((shape, recipe, rest["seed"]))
+        settings.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+        assert train.image_shape == test.image_shape == (shape.in_channels, shape.image_size, shape.image_size)
         return TrainResult(top1=0.5, best_top1=0.75, parameters=3, macs=4, seconds=0.5, peak_memory_bytes=6, history=())
 
     monkeypatch.setattr(augment, "augment_cell", pretend)
@@ -125,7 +181,7 @@ def test_options_of_augment_matter(nasbench, genotype, pictures, tmp_path, monke
     for options in (
         "--set epochs=3 --seed 5",
         "--preset darts-cifar --set learning_rate=0.5",
-        "--channels 4 --cells 5",
+        "--channels 4 --cells 5 --stem imagenet --dataset-set image_size=8 --threads 2",
     ):
         done = nasbench(f"{AUGMENT} --root {{root}} {options}", **paths)
         assert done.code == 0, done.err
@@ -134,6 +190,8 @@ def test_options_of_augment_matter(nasbench, genotype, pictures, tmp_path, monke
     assert (plain.epochs, seed, shape.auxiliary, shape.in_channels, shape.image_size) == (3, 5, False, 3, 16)
     assert (preset.epochs, preset.learning_rate, preset.drop_path, with_head.auxiliary) == (600, 0.5, 0.2, True)
     assert (large.num_cells, large.channels, default.epochs) == (5, 4, 600)
+    assert (shape.stem, large.stem, large.image_size) == ("cifar", "imagenet", 8)
+    assert settings == [(1, True), (1, True), (2, True)]
 
 
 def test_wrong_trainings_are_refused(refused, genotype, tmp_path):
@@ -142,6 +200,7 @@ def test_wrong_trainings_are_refused(refused, genotype, tmp_path):
     assert "recipe.epochs: 0 is not allowed" in refused(f"{AUGMENT} --set epochs=0", **paths)
     assert "recipe: decay 0.5 has no effect" in refused(f"{AUGMENT} --set decay=0.5", **paths)
     assert "unknown key" in refused(f"{AUGMENT} --set 'augmentation={{{{flipp: true}}}}'", **paths)
+    assert "digits.test_sise: unknown key" in refused(f"{AUGMENT} --dataset-set test_sise=500", **paths)
     assert "cannot read" in refused(AUGMENT, **(paths | {"genotype": tmp_path / "absent.json"}))
     assert "there is no dataset 'digts'" in refused(AUGMENT, **(paths | {"dataset": "digts"}))
     assert "cannot write" in refused(AUGMENT, **(paths | {"out": genotype / "figures.json"}))

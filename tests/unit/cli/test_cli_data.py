@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import shlex
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SCORE = "score --dataset image-folder --root {root} --split train --model resnet20 --weights {weights} --out {out}"
 
 
-def entropy_by_hand(root: Path, weights: Path, ids: list[str], mean: Any, std: Any, classes: int) -> np.ndarray:
+def entropy_by_hand(
+    root: Path, weights: Path, ids: list[str], mean: Any, std: Any, classes: int, mode: str = "RGB"
+) -> np.ndarray:
     """The formula, example by example, in float64."""
     import torch
 
@@ -44,11 +47,12 @@ def entropy_by_hand(root: Path, weights: Path, ids: list[str], mean: Any, std: A
 
     state = torch.load(weights, weights_only=True, map_location="cpu")
     state = state.get("state_dict", state)
-    model = create("resnet20", classes, 3).eval()
+    model = create("resnet20", classes, len(mode)).eval()
     model.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
     values = []
     for name in ids:
-        pixels = np.asarray(Image.open(root / name).convert("RGB")) / 255.0
+        image = np.asarray(Image.open(root / name).convert(mode)) / 255.0
+        pixels = image.reshape(*image.shape[:2], len(mode))
         inputs = torch.tensor((pixels - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
         with torch.no_grad():
             log_p = torch.log_softmax(model(inputs).double(), dim=1)[0].numpy()
@@ -84,7 +88,7 @@ def test_options_of_score_matter(nasbench, pictures, weights, tmp_path):
 
     plain = entropies()
     assert entropies() == plain
-    statistics = "--input-mean 0.1 0.2 0.3 --input-std 0.5 0.6 0.7"
+    statistics = "--input-mean 0.1,0.2,0.3 --input-std 0.5,0.6,0.7"
     ids = ["ant/0.png", "ant/1.png", "ant/2.png", "bee/0.png", "bee/1.png", "bee/2.png"]
     by_hand = entropy_by_hand(pictures / "train", weights, ids, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 2)
     assert entropies(statistics) == pytest.approx(by_hand, rel=1e-4)
@@ -105,8 +109,50 @@ def test_wrong_weights_are_refused(refused, pictures, weights, tmp_path):
     assert "resnet21" in unknown
     assert "resnet20" in unknown
     assert "input_mean and input_std belong together" in refused(
-        f"{SCORE} --input-mean 0 0 0", weights=weights, **places
+        f"{SCORE} --input-mean 0,0,0", weights=weights, **places
     )
+    assert "must have one number for each of the images' 3 channel(s)" in refused(
+        f"{SCORE} --input-mean 0.13 --input-std 0.3", weights=weights, **places
+    )
+
+
+def test_a_model_of_grey_images_is_scored_with_one_number_each(nasbench, pictures, tmp_path):
+    import torch
+
+    from nasbench.models.resnet_cifar import create
+    from nasbench.training.determinism import seeded
+
+    weights, out = tmp_path / "grey.th", tmp_path / "scores.parquet"
+    with seeded(0):
+        torch.save(create("resnet20", 2, 1).state_dict(), weights)
+    options = "--set channels=1 --input-mean 0.13 --input-std 0.3"
+    done = nasbench(f"{SCORE} {options}", root=pictures, weights=weights, out=out)
+    assert done.code == 0, done.err
+    table = load_table(out)
+    by_hand = entropy_by_hand(pictures / "train", weights, list(table.ids), 0.13, 0.3, 2, mode="L")
+    assert table.column("entropy") == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize("text", ["0.1;0.2;0.3", "0.1,,0.3", "nan", "0.1,inf,0.3", "''"])
+def test_what_is_not_numbers_with_commas_is_refused(nasbench, pictures, weights, tmp_path, text):
+    out = tmp_path / "scores.parquet"
+    done = nasbench(f"{SCORE} --input-mean {text}", root=pictures, weights=weights, out=out)
+    said = " ".join(done.err.split())
+    assert (done.code, out.exists()) == (2, False)
+    assert "Invalid value for '--input-mean'" in said
+    assert f"{shlex.split(text)[0]!r} is not allowed; write numbers with commas between them" in said
+    assert "0.485,0.456,0.406" in said
+
+
+def test_score_makes_pytorch_deterministic_with_the_threads_asked_for(nasbench, pictures, weights, tmp_path):
+    import torch
+
+    paths = {"root": pictures, "weights": weights, "out": tmp_path / "scores.parquet"}
+    for options, threads in (("--threads 2", 2), ("", 1)):
+        torch.use_deterministic_algorithms(False)
+        assert nasbench(f"{SCORE} {options}", **paths).code == 0
+        assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (threads, True)
+    assert nasbench(f"{SCORE} --threads 0", **paths).code == 2
 
 
 def test_wrong_pictures_are_refused(refused, pictures, weights, tmp_path):
@@ -191,6 +237,8 @@ def test_select_takes_what_the_formula_says(nasbench, scores, tmp_path):
         [*order[:6], *order[-4:]]
     )
     assert chosen("entropy-tails-p1 --size 30 --set bin_width=0.25") != chosen("entropy-tails-p1 --size 30")
+    preset = chosen("entropy-tails-p1 --size 30 --set bin_width=cifar100")
+    assert preset == chosen("entropy-tails-p1 --size 30 --set bin_width=0.25")
     assert chosen("random --size 20") == chosen("random --fraction 0.1")
     assert chosen("whole --size 200") == chosen("whole") == list(range(ROWS))
 
@@ -222,6 +270,7 @@ def test_same_seed_same_bytes_whatever_the_form_another_seed_other_rows(nasbench
         ("entropy-tails-p4 --size 5", "Did you mean 'entropy-tails-p"),
         ("entropy-tails-p1 --size 5 --set bin_with=1", "entropy-tails-p1.bin_with: unknown key"),
         ("entropy-tails-p1 --size 5 --set bin_width=wide", "entropy-tails-p1.bin_width: 'wide' is not allowed"),
+        ("entropy-tails-p1 --size 5 --set bin_width=cifar1", "'imagenet'. Did you mean 'cifar10'?"),
         ("entropy-tails-p1 --size 5 --set bin_width=.nan", "entropy-tails-p1.bin_width: nan is not allowed"),
         ("entropy-tails-p1 --size 5 --set bin_width", "write FIELD=VALUE"),
         ("entropy-tails-p1 --size 5 --set =1", "write FIELD=VALUE"),

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,8 @@ def test_a_store_that_fails_at_the_start_stops_before_any_work(tmp_path):
 def test_parameters_that_the_store_refuses_stop_before_any_work(root):
     with pytest.raises(TrackingError, match="Invalid"), opened(root, params={"a|b": 1}):
         pytest.fail("work was begun")
-    (run,) = store.connect(root).search_runs([store.initialise(root, "default")])
+    client = store.connect(root)
+    (run,) = client.search_runs([store.experiment_id(client, root, "default")])
     assert run.info.status == "FAILED"
 
 
@@ -367,3 +369,16 @@ def test_a_keeper_leaves_nothing_behind(root):
         assert path.is_socket()
         assert path.parent.stat().st_mode & 0o077 == 0
     assert not path.parent.exists()
+
+
+def test_a_keeper_whose_socket_has_too_long_a_path_is_left_out(root, tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # the folder found earlier is remembered there
+    with Keeper(root) as keeper:
+        assert keeper.environment == {}
+        assert list(long.iterdir()) == []
+        with opened(root) as run:
+            pass
+    assert run_of(root, run).info.status == "FINISHED"

@@ -16,6 +16,10 @@ from nasbench.tracking import store
 PROJECT = Path(__file__).resolve().parents[3]
 
 
+def experiment(root, name):
+    return store.experiment_id(store.connect(root), root, name)
+
+
 def test_the_default_store_is_sqlite_below_the_root(tmp_path):
     assert store.tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     assert store.database_file(tmp_path) == tmp_path / "mlruns" / "mlflow.db"
@@ -54,17 +58,17 @@ def test_telemetry_is_off_unless_the_user_says_otherwise(root, monkeypatch):
 
 
 def test_an_experiment_is_made_once_with_its_artifacts_beside_the_database(root):
-    first = store.initialise(root, "default")
-    assert store.initialise(root, "default") == first
-    assert store.initialise(root, "cifar10_small") != first
-    experiment = store.connect(root).get_experiment(first)
-    assert experiment.artifact_location == str(root / "mlruns" / "artifacts" / "default")
+    first = experiment(root, "default")
+    assert experiment(root, "default") == first
+    assert experiment(root, "cifar10_small") != first
+    made = store.connect(root).get_experiment(first)
+    assert made.artifact_location == str(root / "mlruns" / "artifacts" / "default")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../up", "a b", "x" * 101, "-a"])
 def test_an_experiment_name_that_is_no_folder_name_is_refused(root, name):
     with pytest.raises(ConfigError, match="allowed are up to 100 letters"):
-        store.initialise(root, name)
+        experiment(root, name)
 
 
 def test_a_ready_store_is_not_made_again(root, monkeypatch):
@@ -74,21 +78,21 @@ def test_a_ready_store_is_not_made_again(root, monkeypatch):
 
 def test_a_stale_marker_does_not_hide_that_the_database_is_gone(root):
     (root / "mlruns" / "mlflow.db").unlink()
-    assert store.initialise(root, "default") == "1"
+    assert experiment(root, "default") == "1"
 
 
 def test_a_deleted_experiment_is_refused_with_the_way_back(root):
-    number = store.initialise(root, "default")
+    number = experiment(root, "default")
     store.connect(root).delete_experiment(number)
     with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {number}"):
-        store.initialise(root, "default")
+        experiment(root, "default")
 
 
 def test_a_moved_checkout_is_noticed_before_artifacts_go_to_the_old_place(root):
-    store.initialise(root, "default")
+    experiment(root, "default")
     moved = root.rename(root.parent / "moved")
     with pytest.raises(TrackingError, match=r"the checkout was moved\. Run 'nasbench relocate' once\."):
-        store.initialise(moved, "default")
+        experiment(moved, "default")
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path):
@@ -107,14 +111,14 @@ def test_a_read_only_place_is_a_clear_error(tmp_path):
 def test_a_file_that_is_no_database_is_a_clear_error(root):
     (root / "mlruns" / "mlflow.db").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(TrackingError, match="file is not a database"):
-        store.initialise(root, "default")
+        experiment(root, "default")
 
 
 def test_a_server_that_does_not_answer_is_an_error_without_the_password(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"http://someone:\*\*\*@127\.0\.0\.1:9 failed") as caught:
-        store.initialise(tmp_path, "default")
+        experiment(tmp_path, "default")
     assert "secret@" not in str(caught.value).split(" failed:")[0]
 
 
@@ -146,8 +150,9 @@ def test_errors_of_the_program_are_not_dressed_up_as_errors_of_the_store():
 @pytest.mark.slow
 def test_two_processes_on_a_fresh_store_do_not_break_each_other(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from nasbench.tracking.store import initialise\n"
-        "print(initialise(Path(sys.argv[1]), 'default'))"
+        "import sys; from pathlib import Path; from nasbench.tracking.store import connect, experiment_id\n"
+        "root = Path(sys.argv[1])\n"
+        "print(experiment_id(connect(root), root, 'default'))"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     both = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
