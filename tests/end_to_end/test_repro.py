@@ -18,7 +18,7 @@ from pipelines.params import load_params
 sys.path.insert(0, str(Path(__file__).parent))
 import pipeline
 
-NUM_ITEMS = 20
+NUM_ITEMS = 19
 """prepare 2, scorer 2, proxies 2, searches 2, sampling 1, augment 2 + 2, compare, promote, transfer 2 + 1, report."""
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def query(folder: Path, sql: str) -> list[tuple[str, ...]]:
 
 
 def status(folder: Path) -> set[str]:
-    return set(json.loads(pipeline.run(folder, "-m", "dvc", "status", "--json").stdout))
+    return set(json.loads(pipeline.run(folder, "-m", "dvc", "status", "--json", "dvc.yaml").stdout))
 
 
 def test_it_ends_with_the_table_and_the_paths(clone: Path) -> None:
