@@ -128,8 +128,12 @@ def test_a_second_run_does_nothing(clone: Path) -> None:
     ("before", "after", "stages"),
     [
         ("margin: 0.0", "margin: 0.5", {"promote_cell"}),
-        ("bin_width: 0.25", "bin_width: 0.5", {"select_proxy@p1"}),
-        ("alpha_learning_rate: ", "alpha_learning_rate: 1", {"search_cell@random-darts-0", "search_cell@p1-darts-0"}),
+        ("bin_width: 0.25", "bin_width: 0.5", {"select_proxy@p1", "promote_cell"}),
+        (
+            "alpha_learning_rate: ",
+            "alpha_learning_rate: 1",
+            {"search_cell@random-darts-0", "search_cell@p1-darts-0", "promote_cell"},
+        ),
         ("if_refused: best", "if_refused: nothing", {"transfer_cell", "transfer_samples@0", "transfer_samples@1"}),
         ("study: small", "study: other", set()),
     ],
