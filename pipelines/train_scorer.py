@@ -22,7 +22,9 @@ def body(stage: Stage) -> Outcome:
             data.train, data.test, stage.output, seed=section.seed, compute=compute, tracker=stage.tracker
         )
     )
-    volatile = {name: float(figures.pop(name)) for name in ("seconds", "peak_memory_bytes") if name in figures}
+    volatile: dict[str, float] = {
+        name: float(figures.pop(name)) for name in ("seconds", "peak_memory_bytes") if name in figures
+    }
     return Outcome(metrics=figures, volatile=volatile, tags={"scorer": section.scorer})
 
 
