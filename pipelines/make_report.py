@@ -27,6 +27,12 @@ _INPUTS = (
     *(f"runs/{stage}" for stage in _STAGES),
 )  # fmt: skip
 
+_ORIGINS = {
+    "promoted": [],
+    "best": ["Refused on the source; trained on the target for the record."],
+    "champion": ["The registry's champion, of an earlier run; this run promoted no cell."],
+}
+
 
 def _read(kind: str, *parts: str) -> dict[str, Any]:
     name = {"metrics": "metrics.json", "runs": "mlflow_run.json"}[kind]
@@ -55,7 +61,7 @@ def rows(params: Params, comparison: Mapping[str, Any], promotion: Mapping[str, 
     for arm in comparison["arms"]:
         proxy = _read("metrics", "select_proxy", arm["proxy"])
         verdict = verdicts[arm["name"]]
-        promoted = promotion["promoted"] and promotion["chosen"]["arm"] == arm["name"]
+        promoted = promotion["promoted"] and promotion["judged"] == arm["name"]
         reasons = verdict["reasons"] or ([] if promoted else ["Passed, but another cell became champion."])
         listed.append(
             {
@@ -78,36 +84,34 @@ def _baseline(cells: list[dict[str, Any]], num_examples: int) -> dict[str, Any]:
 
 def target_rows(params: Params, promotion: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the table's rows on the target; none where nothing was transferred."""
-    champion = _read("metrics", "transfer_cell")
+    champion, chosen = _read("metrics", "transfer_cell"), promotion["transfer"]
     if not champion["transferred"]:
         return []
-    proxy, searcher = promotion["chosen"]["arm"].rsplit("-", 1)
     num_train = _read("metrics", "prepare_data", "target")["num_train"]
-    chosen = {
-        "proxy": proxy, "selector": params.proxies[proxy].selector, "searcher": params.searchers[searcher].searcher,
-        "num_selected": _read("metrics", "select_proxy", proxy)["num_examples"],
-        "num_examples": _read("metrics", "select_proxy", proxy)["num_available"],
+    proxy = _read("metrics", "select_proxy", chosen["proxy"]) if chosen["proxy"] else {}
+    row = {
+        "proxy": chosen["proxy"], "selector": chosen["selector"], "searcher": chosen["searcher"],
+        "num_selected": proxy.get("num_examples", 0), "num_examples": proxy.get("num_available", num_train),
         "top1": [champion["top1_per_seed"]], "relative_improvement": _interval(champion, params.gate.confidence),
-        "verdict": "promoted" if champion["promoted"] else "refused",
-        "reasons": [] if champion["promoted"] else ["Refused on the source; trained on the target for the record."],
+        "verdict": "promoted" if champion["promoted"] else "refused", "reasons": _ORIGINS[chosen["origin"]],
     }  # fmt: skip
     samples = [_read("metrics", "transfer_samples", str(cell)) for cell in params.baseline.cells]
-    return [chosen, _baseline(samples, num_train)]
+    return [row, _baseline(samples, num_train)]
 
 
 def _gate(params: Params, promotion: Mapping[str, Any]) -> dict[str, Any]:
     run = _read("runs", "promote_cell")
-    chosen = next(verdict for verdict in run["verdicts"] if verdict["arm"] == promotion["chosen"]["arm"])
+    judged = next(verdict for verdict in run["verdicts"] if verdict["arm"] == promotion["judged"])
     gate = params.gate
     return {
         "decision": "promoted" if promotion["promoted"] else "refused",
-        "candidate": promotion["chosen"]["arm"].replace("-", "/", 1),
+        "candidate": promotion["judged"].replace("-", "/", 1),
         "conditions": {
             "least_relative_improvement": gate.least_relative_improvement, "bound": gate.bound,
             "confidence": gate.confidence, "least_seeds": gate.least_seeds, "least_cells": gate.least_cells,
             "margin": gate.margin,
         },
-        "reasons": [*chosen["reasons"], chosen["note"]], "model": chosen["model"], "version": str(chosen["version"]),
+        "reasons": [*judged["reasons"], judged["note"]], "model": judged["model"], "version": str(judged["version"]),
         "champion": run["champion"],
     }  # fmt: skip
 

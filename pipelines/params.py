@@ -161,14 +161,20 @@ class Augment:
 
 @component
 class Transfer(Augment):
-    """How the champion is trained on the target.
+    """How the champion, and the random cells, are trained on the target."""
+
+
+@component
+class Promotion:
+    """What goes to the target.
 
     Attributes:
-        if_refused: What is transferred where the gate lets nothing pass: ``nothing``, or the ``best`` candidate,
-            for the record only.
+        if_refused: What is transferred where the gate lets nothing of this run pass: the ``champion`` of an earlier
+            run that the registry holds for this source and space (nothing where there is none), the ``best``
+            candidate of this run, for the record only, or ``nothing``.
     """
 
-    if_refused: Literal["nothing", "best"] = "nothing"
+    if_refused: Literal["champion", "best", "nothing"] = "champion"
 
 
 @component
@@ -203,6 +209,7 @@ class Params:
     augment: Augment
     comparison: Comparison
     gate: Gate
+    promotion: Promotion
     transfer: Transfer
 
     def dataset(self, role: str) -> DatasetSpec:

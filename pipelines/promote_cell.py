@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nasbench.core.files import fingerprint, read_json, write_bytes, write_json
-from nasbench.tracking.cell_registry import MlflowCellRegistry
+from nasbench.tracking.cell_registry import CellRegistry, MlflowCellRegistry
 from nasbench.tracking.gate import Evidence
 from nasbench.tracking.mlflow_tracker import provenance
 from pipelines.lineage import dvc_md5
@@ -45,7 +45,8 @@ def evidence_for(stage: Stage, arm: dict[str, Any]) -> Evidence:
 
 
 def body(stage: Stage) -> Outcome:
-    """Judge the arms, best first; keep the promoted cell, or the best one where all are refused."""
+    """Judge the arms, best first; keep the genotype of the cell that goes to the target."""
+    params = stage.params
     comparison = read_json(stage.inputs["comparison"] / "comparison.json")
     arms = sorted(comparison["arms"], key=lambda arm: -arm["relative_improvement"])
     registry = MlflowCellRegistry(stage.root)
@@ -53,7 +54,7 @@ def body(stage: Stage) -> Outcome:
     for arm in arms:
         evidence = evidence_for(stage, arm)
         cell = best_cell(arm)
-        outcome = registry.promote(stage.inputs["genotypes"] / cell["label"], evidence, stage.params.gate, stage.run_id)
+        outcome = registry.promote(stage.inputs["genotypes"] / cell["label"], evidence, params.gate, stage.run_id)
         verdicts.append(
             {
                 "arm": arm["name"], "cell": cell["label"], "genotype": cell["genotype"], "passed": outcome.passed,
@@ -61,31 +62,51 @@ def body(stage: Stage) -> Outcome:
                 "model": outcome.model, "version": outcome.version,
             }
         )  # fmt: skip
-    champion = registry.champion(stage.params.search_space().name, stage.params.source.label)
+    champion = registry.champion(params.search_space().name, params.source.label)
     promoted = [
         verdict for verdict in verdicts
         if verdict["passed"] and champion and champion.evidence.genotype == verdict["genotype"]
     ]  # fmt: skip
-    chosen = promoted[0] if promoted else verdicts[0]
-    genotype = stage.inputs["genotypes"] / chosen["cell"] / "genotype.json"
-    write_bytes(stage.output / "genotype.json", genotype.read_bytes())
+    judged = promoted[0] if promoted else verdicts[0]
     write_json(
         stage.output / "promotion.json",
         {
-            "promoted": bool(promoted),
-            "chosen": _without_version(chosen),
-            "verdicts": [_without_version(v) for v in verdicts],
+            "promoted": bool(promoted), "judged": judged["arm"],
+            "transfer": _transfer(stage, registry, judged, "promoted" if promoted else params.promotion.if_refused),
+            "verdicts": [_without_version(verdict) for verdict in verdicts],
         },
-    )
+    )  # fmt: skip
     return Outcome(
         metrics={
-            "promoted": bool(promoted), "cell": chosen["cell"], "genotype": chosen["genotype"],
+            "promoted": bool(promoted), "cell": judged["cell"], "genotype": judged["genotype"],
             "num_passed": sum(verdict["passed"] for verdict in verdicts),
         },
-        tags={"gate": "passed" if promoted else "failed", "genotype": chosen["genotype"]},
+        tags={"gate": "passed" if promoted else "failed", "genotype": judged["genotype"]},
         details={"verdicts": verdicts, "champion": champion.evidence.genotype if champion else ""},
         artifacts=((stage.output / "promotion.json", "promotion"),),
     )  # fmt: skip
+
+
+def _transfer(stage: Stage, registry: CellRegistry, judged: dict[str, Any], origin: str) -> dict[str, Any] | None:
+    """Store the genotype of the cell that goes to the target, and say where it comes from; None where none goes."""
+    params = stage.params
+    file = stage.output / "genotype.json"
+    if origin in {"promoted", "best"}:
+        write_bytes(file, (stage.inputs["genotypes"] / judged["cell"] / "genotype.json").read_bytes())
+        proxy, searcher = judged["arm"].rsplit("-", 1)
+        return {
+            "origin": origin, "cell": judged["cell"], "genotype": judged["genotype"], "proxy": proxy,
+            "selector": params.proxies[proxy].selector, "searcher": params.searchers[searcher].searcher,
+        }  # fmt: skip
+    champion = registry.champion(params.search_space().name, params.source.label)
+    if origin == "nothing" or champion is None:
+        return None
+    write_bytes(file, registry.genotype(champion))
+    evidence = champion.evidence
+    return {
+        "origin": origin, "cell": "champion", "genotype": evidence.genotype, "proxy": "",
+        "selector": evidence.selector, "searcher": evidence.searcher,
+    }  # fmt: skip
 
 
 def _note(arm: dict[str, Any], num_arms: int) -> str:
@@ -112,6 +133,7 @@ SPEC = Spec(
     },
     sections=lambda _item: (
         "gate",
+        "promotion",
         "search",
         "source",
         "space",

@@ -18,6 +18,7 @@ from nasbench.core.files import read_json
 from nasbench.tracking.keeper import Keeper
 from pipelines.leftovers import remove_leftovers
 from pipelines.params import Params, load_params
+from pipelines.warm import WarmStart
 
 _REPORT = Path("artifacts/report")
 
@@ -96,10 +97,12 @@ def reproduce(params: Params, jobs: int) -> None:
     if not stale():
         sys.stdout.write("Nothing has changed.\n")
         return
-    if jobs > 1:
-        for wave in items(params):
-            _wait([_dvc("repro", "--single-item", *hand) for hand in deal(wave, jobs)])
-    _wait([_dvc("repro")])
+    with WarmStart() as warm:
+        os.environ |= warm.environment
+        if jobs > 1:
+            for wave in items(params):
+                _wait([_dvc("repro", "--single-item", *hand) for hand in deal(wave, jobs)])
+        _wait([_dvc("repro")])
 
 
 def main() -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import fcntl
 import os
 import resource
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +20,9 @@ from nasbench.core.errors import NasbenchError
 from nasbench.core.files import atomic_path, fingerprint, write_json
 from nasbench.tracking.tracker import Tracker
 from pipelines.lineage import dvc_md5
+from pipelines.orphan import die_with_parent
 from pipelines.params import Params, load_params
+from pipelines.warm import hand_over
 
 if TYPE_CHECKING:
     from nasbench.tracking.mlflow_tracker import MlflowTracker
@@ -145,13 +145,6 @@ def resolve_device(wanted: str) -> str:
     if wanted == "cuda":
         raise NasbenchError("compute.device: 'cuda' is not on this machine. Use 'auto' or 'cpu'.")
     return "cpu"
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when DVC is killed, so that no orphan goes on writing."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 @contextmanager
@@ -308,11 +301,14 @@ def _log(
 
 def run_stage(spec: Spec) -> None:
     """Entry point of ``python -m pipelines.<stage>``: parse the item, run it, turn errors into exit code 1."""
-    _die_with_parent()
+    die_with_parent()
     parser = argparse.ArgumentParser(prog=f"python -m pipelines.{spec.name}", description=spec.body.__doc__)
     for name in spec.arguments:
         parser.add_argument(name)
     item = {name: str(value) for name, value in vars(parser.parse_args()).items()}
+    code = hand_over()
+    if code is not None:
+        sys.exit(code)
     try:
         run_item(spec, item)
     except (NasbenchError, OSError) as error:

@@ -20,30 +20,32 @@ def body_sample(stage: Stage) -> Outcome:
 
 
 def body(stage: Stage) -> Outcome:
-    """Train the promoted cell on the target, and compare it with the random cells there."""
+    """Train the cell that promote_cell chose on the target, and compare it with the random cells there."""
     from nasbench.analysis.relative_improvement import bootstrap_interval
 
     params = stage.params
-    promotion = read_json(stage.inputs["promotion"] / "promotion.json")
-    if not promotion["promoted"] and params.transfer.if_refused == "nothing":
+    chosen = read_json(stage.inputs["promotion"] / "promotion.json")["transfer"]
+    if chosen is None:
         write_text(item_folder("curves", stage.spec, stage.item).with_suffix(".csv"), "epoch,test_top1\n")
         return Outcome(metrics={"transferred": False, "promoted": False}, tags={"gate": "failed"})
     outcome = train_cell(stage, params.transfer, stage.inputs["target"], stage.inputs["promotion"] / "genotype.json")
-    if outcome.metrics["genotype"] != promotion["chosen"]["genotype"]:
+    if outcome.metrics["genotype"] != chosen["genotype"]:
         raise GenotypeError("the promoted genotype and the trained one differ. Run promote_cell again.")
+    promoted = chosen["origin"] != "best"
     samples = read_cells(stage.inputs["samples"], [str(cell) for cell in params.baseline.cells])
     interval = bootstrap_interval(
         [outcome.metrics["top1_per_seed"]], accuracies(samples), confidence=params.gate.confidence,
         resamples=params.comparison.resamples, seed=params.comparison.seed,
     )  # fmt: skip
     metrics = {
-        **outcome.metrics, "transferred": True, "promoted": promotion["promoted"], "cell": promotion["chosen"]["cell"],
+        **outcome.metrics, "transferred": True, "promoted": promoted,
+        "origin": chosen["origin"], "cell": chosen["cell"],
         "random_top1": sum(cell["top1"] for cell in samples) / len(samples),
         "relative_improvement": interval.estimate, "relative_improvement_low": interval.low,
         "relative_improvement_high": interval.high, "statement": interval.statement,
     }  # fmt: skip
-    gate = "passed" if promotion["promoted"] else "failed"
-    return dataclasses.replace(outcome, metrics=metrics, tags={**outcome.tags, "gate": gate})
+    gate = {"gate": "passed" if promoted else "failed"}
+    return dataclasses.replace(outcome, metrics=metrics, tags={**outcome.tags, **gate})
 
 
 SPEC = Spec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 GENOTYPE_FILE = "genotype.json"
 _PENDING = "pending"
+_KEPT = "cells"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,9 @@ class CellRegistry(Protocol):
 
     def champion(self, space: str, source: str = "") -> Champion | None:
         """Return the champion of a space (of one source dataset, where that is named), or None."""
+
+    def genotype(self, champion: Champion) -> bytes:
+        """Return the champion's genotype.json, checked against the recorded fingerprint."""
 
 
 def model_name(space: str) -> str:
@@ -141,6 +146,23 @@ class JudgingRegistry(ABC):
             ) from error
         return Champion(model=model_name(space), version=version, evidence=evidence)
 
+    def genotype(self, champion: Champion) -> bytes:
+        """Return the bytes of the champion's genotype.json.
+
+        Raises:
+            RegistryError: The file is absent, or another genotype than the evidence's fingerprint says.
+            TrackingError: The store cannot be reached.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = self._fetch(champion, Path(place))
+            if not (folder / GENOTYPE_FILE).is_file():
+                raise RegistryError(
+                    f"version {champion.version} of {champion.model} has no {GENOTYPE_FILE}: its run's artifacts are "
+                    f"gone. Restore them, or point the alias to another version."
+                )
+            _check_folder(folder, champion.evidence)
+            return (folder / GENOTYPE_FILE).read_bytes()
+
     def _judge(self, version: int, evidence: Evidence, gate: Gate) -> None:
         """Decide, move the aliases, and write ``gate`` last, so that what a kill leaves pending is judged again."""
         self._tag(evidence.space, version, "gate", _PENDING)
@@ -168,6 +190,10 @@ class JudgingRegistry(ABC):
 
     @abstractmethod
     def _add(self, evidence: Evidence, folder: Path, tags: Mapping[str, str], run_id: str) -> int: ...
+
+    @abstractmethod
+    def _fetch(self, champion: Champion, place: Path) -> Path:
+        """Return a folder with the version's files, in the given place or where they lie."""
 
     @abstractmethod
     def _tags(self, space: str, version: int) -> Mapping[str, str]: ...
@@ -223,6 +249,9 @@ class RecordingCellRegistry(JudgingRegistry):
         self.folders.setdefault(evidence.space, []).append(folder)
         return len(self.versions[evidence.space])
 
+    def _fetch(self, champion: Champion, place: Path) -> Path:
+        return self.folders[champion.evidence.space][champion.version - 1]
+
     def _tags(self, space: str, version: int) -> Mapping[str, str]:
         return self.versions[space][version - 1]
 
@@ -269,7 +298,7 @@ class MlflowCellRegistry(JudgingRegistry):
         return min((int(version.version) for version in found), default=None)
 
     def _add(self, evidence: Evidence, folder: Path, tags: Mapping[str, str], run_id: str) -> int:
-        name, kept = model_name(evidence.space), f"cells/{evidence.genotype}"
+        name, kept = model_name(evidence.space), f"{_KEPT}/{evidence.genotype}"
         with storing(self._uri):
             self._client.log_artifacts(run_id, str(folder), kept)
             if not self._client.search_registered_models(f"name = '{name}'"):
@@ -282,6 +311,15 @@ class MlflowCellRegistry(JudgingRegistry):
                 await_creation_for=0,
             )
         return int(version.version)
+
+    def _fetch(self, champion: Champion, place: Path) -> Path:
+        kept = f"{_KEPT}/{champion.evidence.genotype}"
+        with storing(self._uri):
+            run_id = self._client.get_model_version(champion.model, str(champion.version)).run_id or ""
+            names = [Path(entry.path).name for entry in self._client.list_artifacts(run_id, kept)]
+            if GENOTYPE_FILE not in names:
+                return place
+            return Path(self._client.download_artifacts(run_id, f"{kept}/{GENOTYPE_FILE}", str(place))).parent
 
     def _tags(self, space: str, version: int) -> Mapping[str, str]:
         with storing(self._uri):

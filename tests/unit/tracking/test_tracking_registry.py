@@ -191,3 +191,20 @@ def test_a_version_that_was_not_made_here_is_a_clear_error(mlflow_bench, root):
     store.connect(root).delete_model_version_tag("cell-darts", "1", "evidence")
     with pytest.raises(RegistryError, match="version 1 of cell-darts has no readable evidence"):
         mlflow_bench.champion()
+
+
+def test_the_champions_genotype_is_read_and_checked(bench):
+    bench.promote(0)
+    champion = bench.registry.champion("darts")
+    assert bench.registry.genotype(champion) == (bench.folder / "0" / "genotype.json").read_bytes()
+    foreign = dataclasses.replace(champion.evidence, genotype=bench.cell(1)[1].fingerprint)
+    with pytest.raises(RegistryError, match=r"genotype"):
+        bench.registry.genotype(dataclasses.replace(champion, evidence=foreign))
+
+
+def test_a_champion_whose_files_are_gone_is_an_error(mlflow_bench, root):
+    mlflow_bench.promote(0)
+    (kept,) = root.rglob("cells/*/genotype.json")
+    kept.unlink()
+    with pytest.raises(RegistryError, match=r"has no genotype.json: its run's artifacts are gone"):
+        mlflow_bench.registry.genotype(mlflow_bench.registry.champion("darts"))
