@@ -1,7 +1,7 @@
 """``make repro``: `dvc repro`, with the items of one stage side by side, and the table at the end.
 
-DVC has no parallel repro. Safe is: several ``dvc --wait-for-lock repro --single-item`` processes over
-items whose dependencies are up to date; so the stages are walked in order, and only those with several items fan out.
+DVC has no parallel repro. Safe is: several ``dvc --wait-for-lock repro --single-item`` processes over items whose
+dependencies are up to date; so an item starts as soon as those that it needs have ended and a process is free.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from nasbench.core.errors import NasbenchError
@@ -18,26 +20,32 @@ from nasbench.core.files import read_json
 from nasbench.tracking.keeper import Keeper
 from pipelines.leftovers import remove_leftovers
 from pipelines.params import Params, load_params
-from pipelines.warm import WarmStart
+from pipelines.warm import WarmStart, run_module
 
 _REPORT = Path("artifacts/report")
 
 
-def items(params: Params) -> list[list[str]]:
-    """Return the waves of targets; the items of one wave do not depend on each other."""
-    searches = [
-        f"{proxy}-{searcher}-{seed}" for proxy, searcher in params.arms for seed in params.search.seeds
-    ]  # fmt: skip
-    cells = params.baseline.cells
-    return [
-        ["prepare_data@source", "prepare_data@target", "sample_cells"],
-        [f"train_scorer@{name}" for name in params.scorers],
-        [f"score_examples@{name}" for name in params.scorers],
-        [f"select_proxy@{name}" for name in params.proxies],
-        [*(f"search_cell@{name}" for name in searches), *(f"augment_samples@{cell}" for cell in cells),
-         *(f"transfer_samples@{cell}" for cell in cells)],
-        [f"augment_cell@{name}" for name in searches],
-    ]  # fmt: skip
+def items(params: Params) -> dict[str, list[str]]:
+    """Return what can run side by side: each item with those that it needs, what others wait for longest first."""
+    source = ["prepare_data@source"]
+    graph: dict[str, list[str]] = {"prepare_data@source": []}
+    graph |= {f"train_scorer@{name}": source for name in params.scorers}
+    graph |= {f"score_examples@{name}": [f"train_scorer@{name}"] for name in params.scorers}
+    for name, proxy in params.proxies.items():
+        graph[f"select_proxy@{name}"] = (
+            source if proxy.table == "data/source" else [proxy.table.replace("scores/", "score_examples@")]
+        )
+    searches = {f"{proxy}-{searcher}-{seed}": proxy for proxy, searcher in params.arms for seed in params.search.seeds}
+    graph |= {f"search_cell@{name}": [f"select_proxy@{proxy}"] for name, proxy in searches.items()}
+    graph |= {f"augment_cell@{name}": [f"search_cell@{name}"] for name in searches}
+    graph |= {"sample_cells": [], "prepare_data@target": []}
+    augmented = {f"augment_samples@{cell}": ["sample_cells", *source] for cell in params.baseline.cells}
+    trained = [*augmented, *(f"augment_cell@{name}" for name in searches)]
+    graph |= {"compare_cells": trained, "promote_cell": ["compare_cells"], **augmented}
+    graph |= {
+        f"transfer_samples@{cell}": ["sample_cells", "prepare_data@target"] for cell in params.baseline.cells
+    }  # fmt: skip
+    return graph
 
 
 def _prepare_environment() -> None:
@@ -59,13 +67,13 @@ def repository_root(start: Path) -> Path:
     raise NasbenchError(f"{start.resolve()} is not in a DVC repository. Run from a clone, or `dvc init` first.")
 
 
-def _dvc(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments])
+def run_dvc(*arguments: str) -> None:
+    """Run a command of DVC.
 
-
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    codes = [process.wait() for process in processes]
-    if any(codes):
+    Raises:
+        NasbenchError: It failed.
+    """
+    if run_module("dvc", "--wait-for-lock", *arguments):
         raise NasbenchError(
             "a stage failed; its message stands above. Nothing finished is lost: run the command again."
         )
@@ -78,9 +86,27 @@ def stale() -> bool:
     return result.returncode != 0 or result.stdout.strip() != "{}"
 
 
-def deal(targets: Sequence[str], hands: int) -> list[list[str]]:
-    """Deal targets round to the given number of processes, none of them empty."""
-    return [list(targets[hand::hands]) for hand in range(min(hands, len(targets)))]
+def side_by_side(graph: Mapping[str, Sequence[str]], jobs: int, work: Callable[[str], None]) -> None:
+    """Work on every item once those that it needs are done; of several that could begin the graph's first one does.
+
+    Args:
+        graph: Item -> items that it needs.
+        jobs: Items at a time, at least 1.
+        work: Called in a thread; when it raises, nothing more is begun, and the error goes on once the others ended.
+    """
+    sorter, rank = TopologicalSorter(graph), {item: place for place, item in enumerate(graph)}
+    sorter.prepare()
+    ready: list[str] = []
+    running: dict[Future[None], str] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        while sorter.is_active():
+            ready = sorted([*ready, *sorter.get_ready()], key=rank.__getitem__)
+            while ready and len(running) < jobs:
+                item = ready.pop(0)
+                running[pool.submit(work, item)] = item
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                done.result()
+                sorter.done(running.pop(done))
 
 
 def reproduce(params: Params, jobs: int) -> None:
@@ -100,9 +126,8 @@ def reproduce(params: Params, jobs: int) -> None:
     with WarmStart() as warm:
         os.environ |= warm.environment
         if jobs > 1:
-            for wave in items(params):
-                _wait([_dvc("repro", "--single-item", *hand) for hand in deal(wave, jobs)])
-        _wait([_dvc("repro")])
+            side_by_side(items(params), jobs, lambda item: run_dvc("repro", "--single-item", item))
+        run_dvc("repro")
 
 
 def main() -> None:

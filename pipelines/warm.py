@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,10 +33,11 @@ SOCKET = "NASBENCH_WARM_SOCKET"
 """Environment variable that tells stages where the warm process listens."""
 
 PACKAGES = (
-    "torch", "torch._dynamo", "pandas", "pyarrow.parquet", "matplotlib.figure", "matplotlib.backends.backend_svg",
-    "scipy.stats", "sklearn.datasets", "tqdm", "jinja2",
+    "dvc.repo", "dvc.commands.repro", "dvc.repo.plots", "dvc.repo.fetch", "scmrepo.git", "tqdm", "pandas",
+    "pyarrow.parquet", "torch", "torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_svg",
+    "sklearn.datasets", "scipy.stats", "jinja2", "mlflow.tracking",
 )  # fmt: skip
-"""What the warm process imports; none of these starts a thread or touches a GPU when imported."""
+"""What the warm process imports, in the order of need; none starts a Python thread or touches a GPU when imported."""
 
 _LONGEST_ADDRESS = 100  # bytes; the address of a Unix socket has room for about 107
 
@@ -42,7 +45,7 @@ _LONGEST_ADDRESS = 100  # bytes; the address of a Unix socket has room for about
 class WarmStart:
     """Keeps a warm process until the ``with`` block ends; Linux only, elsewhere it does nothing.
 
-    It imports in the background: stages that begin before it is ready run by themselves.
+    It imports in the background, and serves in between: what is not imported yet, a stage imports itself.
 
     Attributes:
         environment: Variables for the processes to be started.
@@ -84,16 +87,28 @@ def hand_over() -> int | None:
     address, specification = os.environ.get(SOCKET), sys.modules["__main__"].__spec__
     if not address or specification is None:
         return None
+    environment = {name: value for name, value in os.environ.items() if name != SOCKET}  # it shall work itself
+    return _ask(address, specification.name, sys.argv, environment)
+
+
+def run_module(module: str, *arguments: str) -> int:
+    """Run ``python -m MODULE ARGUMENTS``, forked from the warm process where there is one; return its exit code."""
+    address = os.environ.get(SOCKET)
+    code = _ask(address, module, [module, *arguments], dict(os.environ)) if address else None
+    return subprocess.call([sys.executable, "-m", module, *arguments]) if code is None else code
+
+
+def _ask(address: str, module: str, arguments: list[str], environment: dict[str, str]) -> int | None:
     request = {
-        "module": specification.name, "arguments": sys.argv, "path": sys.path, "folder": str(Path.cwd()),
-        "environment": dict(os.environ),
+        "module": module, "arguments": arguments, "path": sys.path, "folder": str(Path.cwd()),
+        "environment": environment,
     }  # fmt: skip
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(address)
         except OSError:  # not ready yet, or gone
             return None
-        socket.send_fds(connection, [b"\0"], [sys.stdout.fileno(), sys.stderr.fileno()])
+        socket.send_fds(connection, [b"\0"], [1, 2])  # standard output and error
         connection.sendall(json.dumps(request).encode("utf-8") + b"\n")
         code = connection.recv(1)
     if not code:
@@ -103,17 +118,19 @@ def hand_over() -> int | None:
 
 
 def serve(address: str) -> None:
-    """Import the packages, then fork a process for every connection until a signal ends this one."""
+    """Fork a process for every connection until a signal ends this one; import the packages while nobody asks."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for name in PACKAGES:
-        importlib.import_module(name)
+    wanted = list(PACKAGES)
     context = multiprocessing.get_context("fork")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(f"{address}.new")
         listener.listen()
         Path(f"{address}.new").rename(address)  # nobody sees it before it listens
         while True:
+            if wanted and not select.select([listener], [], [], 0)[0]:
+                importlib.import_module(wanted.pop(0))
+                continue
             connection, _ = listener.accept()
             context.Process(target=_work, args=(connection, listener)).start()
             connection.close()
@@ -131,7 +148,7 @@ def _work(connection: socket.socket, listener: socket.socket) -> None:
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.clear()
-    os.environ.update({name: value for name, value in request["environment"].items() if name != SOCKET})
+    os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.path[:], sys.argv[:] = request["path"], request["arguments"]
     for name in [name for name in sys.modules if name.partition(".")[0] in {"pipelines", "nasbench"}]:
@@ -143,10 +160,11 @@ def _work(connection: socket.socket, listener: socket.socket) -> None:
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        connection.sendall(bytes([code & 0xFF]))
+    except BaseException:  # what the interpreter does with an error that nobody caught
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall(bytes([code & 0xFF]))  # last: the one that asked ends with it
 
 
 def _end_with(connection: socket.socket) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nasbench.config.load import load_yaml
+from nasbench.core.errors import NasbenchError
 from pipelines import (
     augment_cell,
     compare_cells,
@@ -26,7 +30,7 @@ from pipelines import (
 )
 from pipelines.lineage import dvc_md5
 from pipelines.params import load_params
-from pipelines.repro import deal, items
+from pipelines.repro import items, side_by_side
 from pipelines.stage import Spec, item_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,9 +93,7 @@ def test_parameters_inputs_and_outputs_agree(name: str) -> None:
     assert words[3:] == [item[argument] for argument in spec.arguments]
 
 
-def test_the_waves_hold_every_item_but_the_last_stages() -> None:
-    flat = [target for wave in items(PARAMS) for target in wave]
-    assert len(flat) == len(set(flat))
+def test_the_graph_holds_every_item_but_the_last_two() -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
         cwd=ROOT,
@@ -99,12 +101,66 @@ def test_the_waves_hold_every_item_but_the_last_stages() -> None:
         text=True,
         check=True,
     ).stdout.split()
-    assert set(listed) - set(flat) == {"compare_cells", "promote_cell", "transfer_cell", "make_report"}
+    assert set(listed) - set(items(PARAMS)) == {"transfer_cell", "make_report"}
+    assert set(items(PARAMS)) <= set(listed)
 
 
-def test_dealing_leaves_nothing_out() -> None:
-    assert deal(["a", "b", "c"], 2) == [["a", "c"], ["b"]]
-    assert deal(["a"], 4) == [["a"]]
+def test_the_graph_is_dvcs_own() -> None:
+    """What an item may wait for longest is decided by DVC's files; here the two must reach the same items."""
+    command = [sys.executable, "-m", "dvc", "dag", "--dot"]
+    dot = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    edges = set(re.findall(r'"([^"]+)" -> "([^"]+)"', dot))
+    graph = items(PARAMS)
+    before = {needed: {item for needed_, item in edges if needed_ == needed} for needed, _ in edges}
+
+    def reaches(start: str, goal: str) -> bool:
+        return goal in before.get(start, set()) or any(reaches(item, goal) for item in before.get(start, set()))
+
+    assert edges
+    for item, needs in graph.items():
+        assert all(reaches(needed, item) for needed in needs), item
+    for needed, item in edges:
+        if item in graph:
+            assert _waits_for(graph, item, needed), (item, needed)
+
+
+def _waits_for(graph: dict[str, list[str]], item: str, needed: str) -> bool:
+    return needed in graph[item] or any(_waits_for(graph, other, needed) for other in graph[item])
+
+
+def test_items_run_side_by_side_when_what_they_need_is_done() -> None:
+    graph = {"a": [], "b": ["a"], "c": [], "d": ["b", "c"]}
+    lock, ended, most, now = threading.Lock(), list[str](), [0], [0]
+
+    def work(item: str) -> None:
+        with lock:
+            assert set(graph[item]) <= set(ended)
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.05)
+        with lock:
+            ended.append(item)
+            now[0] -= 1
+
+    side_by_side(graph, 2, work)
+    assert sorted(ended) == ["a", "b", "c", "d"]
+    assert most == [2]
+    ended.clear()
+    side_by_side(graph, 1, work)
+    assert ended == ["a", "b", "c", "d"]
+
+
+def test_after_a_failure_nothing_more_begins() -> None:
+    begun: list[str] = []
+
+    def work(item: str) -> None:
+        begun.append(item)
+        if item == "b":
+            raise NasbenchError("no")
+
+    with pytest.raises(NasbenchError, match=r"^no$"):
+        side_by_side({"a": [], "b": ["a"], "c": ["b"]}, 2, work)
+    assert begun == ["a", "b"]
 
 
 def test_md5_is_the_one_that_dvc_records(tmp_path: Path) -> None:

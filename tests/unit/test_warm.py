@@ -28,7 +28,7 @@ if "--sleep" in sys.argv:
     Path("process").write_text(str(os.getpid()))
     time.sleep(60)
 warm = SOCKET not in os.environ
-print("warm" if warm else "cold", "torch" in sys.modules, Path.cwd().name, os.environ["COLOUR"], *sys.argv[1:])
+print("warm" if warm else "cold", Path.cwd().name, os.environ["COLOUR"], *sys.argv[1:])
 sys.stderr.write("said\\n")
 if "--raise" in sys.argv:
     raise ValueError("no good")
@@ -65,13 +65,22 @@ def start(folder: Path, environment: dict[str, str], *arguments: str) -> subproc
     )  # fmt: skip
 
 
+def test_packages_are_there_already(folder: Path, environment: dict[str, str]) -> None:
+    (folder / "script.py").write_text(
+        SCRIPT.replace("Path.cwd().name", "warm_module in sys.modules", 1).replace(
+            "warm = SOCKET", f"warm_module = {warm.PACKAGES[0]!r}; warm = SOCKET"
+        )
+    )
+    assert wait_for(lambda: start(folder, environment).communicate(timeout=60)[0].startswith("warm True"), 60.0)
+
+
 @pytest.mark.parametrize(("argument", "code"), [("one two", 0), ("--fail", 7), ("--raise", 1)])
 def test_output_folder_environment_arguments_and_exit_code_are_the_callers(
     folder: Path, environment: dict[str, str], argument: str, code: int
 ) -> None:
     process = start(folder, environment, argument)
     out, err = process.communicate(timeout=60)
-    assert out == f"warm True work green {argument}\n"
+    assert out == f"warm work green {argument}\n"
     assert err.startswith("said\n")
     assert ("ValueError: no good" in err) == (argument == "--raise")
     assert process.returncode == code
@@ -124,7 +133,7 @@ def test_without_a_warm_process_the_caller_works_itself(
     folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, _ = start(folder, {**environment, warm.SOCKET: str(folder / "absent")}).communicate(timeout=60)
-    assert out.startswith("cold False work green")
+    assert out.startswith("cold work green")
     monkeypatch.delenv(warm.SOCKET, raising=False)
     assert hand_over() is None
 
