@@ -26,7 +26,7 @@ _REPORT = Path("artifacts/report")
 
 
 def items(params: Params) -> dict[str, list[str]]:
-    """Return what can run side by side: each item with those that it needs, what others wait for longest first."""
+    """Return every item with those that it needs; of several that are ready the first here is the most urgent."""
     source = ["prepare_data@source"]
     graph: dict[str, list[str]] = {"prepare_data@source": []}
     graph |= {f"train_scorer@{name}": source for name in params.scorers}
@@ -42,10 +42,11 @@ def items(params: Params) -> dict[str, list[str]]:
     augmented = {f"augment_samples@{cell}": ["sample_cells", *source] for cell in params.baseline.cells}
     trained = [*augmented, *(f"augment_cell@{name}" for name in searches)]
     graph |= {"compare_cells": trained, "promote_cell": ["compare_cells"], **augmented}
-    graph |= {
+    transferred = {
         f"transfer_samples@{cell}": ["sample_cells", "prepare_data@target"] for cell in params.baseline.cells
     }  # fmt: skip
-    return graph
+    graph |= {"transfer_cell": ["promote_cell", *transferred], **transferred}
+    return {**graph, "make_report": list(graph)}
 
 
 def _prepare_environment() -> None:
@@ -127,7 +128,8 @@ def reproduce(params: Params, jobs: int) -> None:
         os.environ |= warm.environment
         if jobs > 1:
             side_by_side(items(params), jobs, lambda item: run_dvc("repro", "--single-item", item))
-        run_dvc("repro")
+        if jobs == 1 or stale():  # stages that a user has added to dvc.yaml
+            run_dvc("repro")
 
 
 def main() -> None:
