@@ -257,7 +257,14 @@ def _run(
         params.study,
         f"{spec.name}@{label}" if label else spec.name,
         params={**work["params"], **{f"item.{name}": value for name, value in item.items()}},
-        tags={"stage": spec.name, "item": label, "study": params.study, "code": work["code"]}
+        tags={
+            "stage": spec.name,
+            "item": label,
+            "study": params.study,
+            "code": work["code"],
+            "mlflow.source.name": f"pipelines.{spec.name}",
+            "mlflow.source.type": "LOCAL",
+        }
         | {f"input.{name}": md5 for name, md5 in inputs.items()},
         datasets=[DatasetInput(name=name, digest=md5, context=spec.name) for name, md5 in inputs.items()],
         resume_key=key,

@@ -24,6 +24,7 @@ LOCAL_STORE = "mlruns"
 _DATABASE = "mlflow.db"
 _READY = "ready"
 _LOCK_SECONDS = 120.0
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
 _SQLITE = "sqlite:///"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DEFAULTS = {
@@ -172,7 +173,7 @@ def experiment_id(client: MlflowClient, root: Path, experiment: str) -> str:
             with exclusive(lock_folder(root) / "experiments.lock"):
                 found = client.get_experiment_by_name(experiment)
                 if found is None:
-                    return str(client.create_experiment(experiment, artifact_location=location))
+                    return str(client.create_experiment(experiment, artifact_location=location, tags=_KIND))
     _check(found, location)
     return str(found.experiment_id)
 
