@@ -22,7 +22,7 @@ define install
 	  $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed; this is {v.major}.{v.minor}. Set PYTHON=...")'; \
 	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	  echo "Installing the pinned packages of $(2) into $(VENV)"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2); \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $(2); \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	  touch $(VENV)/.installed-$(1)-$$(cksum < $(2) | cut -d' ' -f1); \
 	fi

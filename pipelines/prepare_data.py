@@ -29,7 +29,7 @@ def body(stage: Stage) -> Outcome:
 SPEC = Spec(
     name="prepare_data",
     arguments=("role",),
-    inputs=lambda _params, _item: {},
+    inputs=lambda _params, item: {"files": ARTIFACTS / "inputs" / f"{item['role']}.json"},
     sections=lambda item: (item["role"],),
     output=lambda item: ARTIFACTS / "data" / item["role"],
     body=body,

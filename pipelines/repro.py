@@ -7,6 +7,7 @@ dependencies are up to date; so an item starts as soon as those that it needs ha
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from nasbench.core.files import read_json
 from nasbench.tracking.keeper import Keeper
 from pipelines.leftovers import remove_leftovers
 from pipelines.params import Params, load_params
+from pipelines.stamp_inputs import stamp_inputs
 from pipelines.warm import WarmStart, run_module
 
 _REPORT = Path("artifacts/report")
@@ -28,7 +30,7 @@ _REPORT = Path("artifacts/report")
 def items(params: Params) -> dict[str, list[str]]:
     """Return every item with those that it needs; of several that are ready the first here is the most urgent."""
     source = ["prepare_data@source"]
-    graph: dict[str, list[str]] = {"prepare_data@source": []}
+    graph: dict[str, list[str]] = {"stamp_inputs": [], "prepare_data@source": ["stamp_inputs"]}
     graph |= {f"train_scorer@{name}": source for name in params.scorers}
     graph |= {f"score_examples@{name}": [f"train_scorer@{name}"] for name in params.scorers}
     for name, proxy in params.proxies.items():
@@ -38,7 +40,7 @@ def items(params: Params) -> dict[str, list[str]]:
     searches = {f"{proxy}-{searcher}-{seed}": proxy for proxy, searcher in params.arms for seed in params.search.seeds}
     graph |= {f"search_cell@{name}": [f"select_proxy@{proxy}"] for name, proxy in searches.items()}
     graph |= {f"augment_cell@{name}": [f"search_cell@{name}"] for name in searches}
-    graph |= {"sample_cells": [], "prepare_data@target": []}
+    graph |= {"sample_cells": [], "prepare_data@target": ["stamp_inputs"]}
     augmented = {f"augment_samples@{cell}": ["sample_cells", *source] for cell in params.baseline.cells}
     trained = [*augmented, *(f"augment_cell@{name}" for name in searches)]
     graph |= {"compare_cells": trained, "promote_cell": ["compare_cells"], **augmented}
@@ -81,10 +83,16 @@ def run_dvc(*arguments: str) -> None:
 
 
 def stale() -> bool:
-    """Whether ``dvc status`` finds anything to do in this study; without a target it would look at all of them."""
+    """Whether ``dvc status`` finds anything to do in this study; without a target it would look at all of them.
+
+    Data outside of the repository are stamped before, which DVC would do only while it reproduces.
+    """
+    stamp_inputs(load_params())
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json", "dvc.yaml"]
     result = subprocess.run(command, capture_output=True, check=False, text=True)
-    return result.returncode != 0 or result.stdout.strip() != "{}"
+    if result.returncode != 0:
+        return True
+    return any(changes != ["always changed"] for changes in json.loads(result.stdout).values())
 
 
 def side_by_side(graph: Mapping[str, Sequence[str]], jobs: int, work: Callable[[str], None]) -> None:

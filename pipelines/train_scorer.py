@@ -31,7 +31,10 @@ def body(stage: Stage) -> Outcome:
 SPEC = Spec(
     name="train_scorer",
     arguments=("scorer",),
-    inputs=lambda _params, _item: {"source": ARTIFACTS / "data" / "source"},
+    inputs=lambda _params, item: {
+        "source": ARTIFACTS / "data" / "source",
+        "weights": ARTIFACTS / "inputs" / "scorers" / f"{item['scorer']}.json",
+    },
     sections=lambda item: (f"scorers.{item['scorer']}", "compute"),
     output=lambda item: ARTIFACTS / "scorers" / item["scorer"],
     body=body,
