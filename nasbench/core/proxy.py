@@ -25,6 +25,8 @@ class ProxySet:
         dataset: Fingerprint of that dataset (``""`` where a published list did not say).
         selector: Name and fields of the selector.
         seed: The seed of the selection.
+        table: Fingerprint of the score table that was selected from (`ExampleTable.fingerprint`), or ``""`` where
+            it is unknown: no table was needed, or the file is older than this entry.
     """
 
     indices: npt.NDArray[np.int64]
@@ -32,6 +34,7 @@ class ProxySet:
     dataset: str
     selector: Mapping[str, Any]
     seed: int
+    table: str = ""
 
     def __post_init__(self) -> None:
         values = self.indices
@@ -86,7 +89,17 @@ class ProxySet:
 
 
 def save_proxy(path: Path | str, proxy: ProxySet, details: Mapping[str, Any] | None = None) -> None:
-    """Write a proxy as JSON: indices, both halves, selector, seed, fingerprints, and further details."""
+    """Write a proxy as JSON.
+
+    Args:
+        path: Where to.
+        proxy: Its indices, both halves (``weight_indices`` and ``alpha_indices``), selector with fields, seed, and
+            the fingerprints of dataset, table and proxy are written.
+        details: Further plain values, for example of `nasbench.selectors.selection.describe`.
+
+    Raises:
+        FileWriteError: The file cannot be written.
+    """
     weights, alphas = proxy.halves()
     write_json(
         path,
@@ -97,6 +110,7 @@ def save_proxy(path: Path | str, proxy: ProxySet, details: Mapping[str, Any] | N
             "alpha_indices": sorted(alphas.tolist()),
             "num_examples": proxy.num_examples,
             "dataset": proxy.dataset,
+            "table": proxy.table,
             "selector": dict(proxy.selector),
             "seed": proxy.seed,
             "fingerprint": proxy.fingerprint,
@@ -105,7 +119,7 @@ def save_proxy(path: Path | str, proxy: ProxySet, details: Mapping[str, Any] | N
 
 
 def load_proxy(path: Path | str) -> ProxySet:
-    """Read a proxy file.
+    """Read a proxy file; one that does not yet name its table is read with an unknown one.
 
     Raises:
         FileReadError: Absent, not JSON, or not a proxy file.
@@ -122,6 +136,7 @@ def load_proxy(path: Path | str) -> ProxySet:
             dataset=str(value["dataset"]),
             selector=dict(value["selector"]),
             seed=int(value["seed"]),
+            table=str(value.get("table", "")),
         )
         stamp, halves = value["fingerprint"], [value["weight_indices"], value["alpha_indices"]]
     except (KeyError, TypeError, ValueError) as error:

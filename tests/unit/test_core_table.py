@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nasbench.core import table as module
 from nasbench.core.errors import FileReadError, FileWriteError, ScoreError
+from nasbench.core.ids import ArrowStrings
 from nasbench.core.table import ExampleTable, load_table, save_table
+
+FEATURES = np.array([[0.5, -1.0], [1e30, 2.0], [3.0, 0.0]], dtype=np.float32)
 
 
 def table(**changes: Any) -> ExampleTable:
@@ -34,6 +39,15 @@ def table(**changes: Any) -> ExampleTable:
         ({"columns": {"entropy": np.zeros((3, 1))}}, r"has shape \(3, 1\)"),
         ({"labels": np.array([0, -1, 1])}, "label -1 is below 0"),
         ({"ids": ("a", "b")}, "2 ids for 3 labels"),
+        ({"columns": {"label": np.zeros(3)}}, "cannot be called 'label'"),
+        ({"columns": {"id": np.zeros(3)}}, "cannot be called 'id'"),
+        ({"columns": {"features": np.zeros(3)}}, "cannot be called 'features'"),
+        ({"features": np.zeros((3, 2))}, r"features are float64 \(3, 2\); float32 \(3, d\)"),
+        ({"features": np.zeros(3, dtype=np.float32)}, r"float32 \(3,\); float32 \(3, d\)"),
+        ({"features": np.zeros((2, 2), dtype=np.float32)}, r"float32 \(2, 2\); float32 \(3, d\)"),
+        ({"features": np.zeros((3, 0), dtype=np.float32)}, r"float32 \(3, 0\)"),
+        ({"features": np.float32([[0, 1], [2, 3], [4, np.nan]])}, "hold nan in row 2, dimension 1"),
+        ({"features": np.float32([[0, 1], [-np.inf, 3], [4, np.nan]])}, "hold -inf in row 1, dimension 0"),
     ],
 )
 def test_an_impossible_table_is_refused(change, said):
@@ -46,6 +60,108 @@ def test_a_missing_column_is_named_with_those_there_are():
         table().column("forgetting")
     with pytest.raises(ScoreError, match="it has: none"):
         table(columns={}).column("entropy")
+
+
+def test_features_are_looked_at_block_by_block(monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 6)
+    rows = np.zeros((20, 4), dtype=np.float32)
+    rows[17, 3] = np.inf
+    with pytest.raises(ScoreError, match="inf in row 17, dimension 3"):
+        table(labels=np.zeros(20, dtype=np.int64), columns={}, ids=(), features=rows)
+
+
+def test_what_a_selector_needs_is_asked_for_by_name():
+    table(features=FEATURES).require(("entropy", "features", "loss"))
+    assert table(features=FEATURES).feature_rows() is FEATURES
+    with pytest.raises(ScoreError, match=r"no features. Run the scorer"):
+        table().require(("entropy", "features"))
+    with pytest.raises(ScoreError, match="no column 'forgetting_events'"):
+        table(features=FEATURES).require(("forgetting_events",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": "e" * 32},
+        {"labels": np.array([2, 0, 2])},
+        {"columns": {"entropy": np.array([1e-21, 0.1 + 0.2, 1.6128])}},
+        {"columns": {"entropy": np.array([1e-21, 0.3, 1.6128]), "loss": np.array([1.0, 2.0, 3.0])}},
+        {"columns": {"entropy": np.array([1e-21, 0.1 + 0.2, 1.6128]), "gain": np.array([1.0, 2.0, 3.0])}},
+        {"features": np.zeros((3, 2), dtype=np.float32)},
+        {"features": np.zeros((3, 4), dtype=np.float32)},
+    ],
+)
+def test_a_fingerprint_is_of_dataset_labels_columns_and_features(change):
+    changed = table(**({"features": np.ones((3, 2), dtype=np.float32)} | change))
+    assert changed.fingerprint != table(features=np.ones((3, 2), dtype=np.float32)).fingerprint != table().fingerprint
+    assert re.fullmatch("[0-9a-f]{32}", changed.fingerprint)
+
+
+def test_a_fingerprint_does_not_depend_on_order_of_columns_ids_blocks_or_file(tmp_path, monkeypatch):
+    whole = table(features=FEATURES)
+    turned = dict(reversed(list(whole.columns.items())))
+    assert table(features=FEATURES, columns=turned, ids=()).fingerprint == whole.fingerprint
+    save_table(tmp_path / "a.parquet", whole)
+    assert load_table(tmp_path / "a.parquet").fingerprint == whole.fingerprint
+    monkeypatch.setattr(module, "_BLOCK", 2)
+    assert table(features=FEATURES).fingerprint == whole.fingerprint
+    assert table().fingerprint == "cee2ccca9f2295462837164116576de3"  # written down once: it stands in proxy files
+
+
+def test_features_lie_beside_the_table_and_are_mapped(tmp_path):
+    save_table(tmp_path / "scores.parquet", table(features=FEATURES))
+    assert sorted(os.listdir(tmp_path)) == ["scores.features.npy", "scores.parquet"]  # noqa: PTH208
+    again = load_table(tmp_path / "scores.parquet")
+    assert again.features is not None
+    assert np.array_equal(again.features, FEATURES)
+    assert (again.features.dtype, again.features.flags.writeable) == (np.float32, False)
+    assert isinstance(again.features.base, np.memmap)
+    assert list(again.columns) == ["entropy", "loss"]
+    save_table(tmp_path / "scores.parquet", again)  # onto the file that is mapped
+    assert np.array_equal(load_table(tmp_path / "scores.parquet").feature_rows(), FEATURES)
+    save_table(tmp_path / "scores.parquet", table())
+    assert os.listdir(tmp_path) == ["scores.parquet"]  # noqa: PTH208
+    assert load_table(tmp_path / "scores.parquet").features is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: path.unlink(), r"features of .*a\.parquet are absent: there is no .*a\.features\.npy"),
+        (lambda path: path.write_bytes(b""), r"cannot read the features of .*a\.parquet"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4]), r"cannot read the features of .*a\.parquet"),
+        (lambda path: np.save(path, FEATURES[:2]), r"\(2, 2\); .*a\.parquet was written with float32 \(3, 2\)"),
+        (lambda path: np.save(path, FEATURES.astype(np.float64)), r"are float64 \(3, 2\); .* float32 \(3, 2\)"),
+        (lambda path: np.save(path, np.array([{}])), "cannot read the features"),
+    ],
+)
+def test_features_that_do_not_belong_are_refused(tmp_path, change, said):
+    save_table(tmp_path / "a.parquet", table(features=FEATURES))
+    change(tmp_path / "a.features.npy")
+    with pytest.raises(FileReadError, match=said):
+        load_table(tmp_path / "a.parquet")
+
+
+def test_features_that_are_not_finite_are_refused_when_read(tmp_path):
+    save_table(tmp_path / "a.parquet", table(features=FEATURES))
+    np.save(tmp_path / "a.features.npy", np.full((3, 2), np.nan, dtype=np.float32))
+    with pytest.raises(ScoreError, match="nan in row 0, dimension 0"):
+        load_table(tmp_path / "a.parquet")
+
+
+def test_names_stay_in_arrows_memory(tmp_path):
+    save_table(tmp_path / "a.parquet", table())
+    again = load_table(tmp_path / "a.parquet")
+    assert isinstance(again.ids, ArrowStrings)
+    save_table(tmp_path / "b.parquet", again)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_names_of_another_type_are_read_as_text_and_missing_ones_refused(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", id=[7, 8], label=[0, 1])
+    assert load_table(path).ids == ("7", "8")
+    with pytest.raises(FileReadError, match="1 of 2 names are missing"):
+        load_table(write_parquet(tmp_path / "a.parquet", id=["a", None], label=[0, 1]))
 
 
 def test_a_table_goes_through_parquet_exactly(tmp_path):

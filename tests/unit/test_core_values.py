@@ -299,8 +299,21 @@ def proxy(**changes: Any) -> ProxySet:
         "dataset": "d" * 32,
         "selector": {"name": "random"},
         "seed": 3,
+        "table": "t" * 32,
     }
     return ProxySet(**(fields | changes))
+
+
+PROXY_FIELDS = ("num_examples", "dataset", "selector", "seed", "table", "fingerprint")
+
+
+def test_a_proxy_file_from_before_tables_had_fingerprints_is_read(tmp_path):
+    save_proxy(tmp_path / "proxy.json", proxy())
+    value = json.loads((tmp_path / "proxy.json").read_text())
+    assert value.pop("table") == "t" * 32
+    (tmp_path / "proxy.json").write_text(json.dumps(value))
+    again = load_proxy(tmp_path / "proxy.json")
+    assert (again.table, again.fingerprint) == ("", proxy().fingerprint)
 
 
 def test_a_proxy_file_is_read_again_and_holds_its_details(tmp_path):
@@ -308,9 +321,7 @@ def test_a_proxy_file_is_read_again_and_holds_its_details(tmp_path):
     again = load_proxy(tmp_path / "proxy.json")
     assert again.indices.dtype == np.int64
     assert np.array_equal(again.indices, proxy().indices)
-    assert [getattr(again, key) for key in ("num_examples", "dataset", "selector", "seed", "fingerprint")] == [
-        getattr(proxy(), key) for key in ("num_examples", "dataset", "selector", "seed", "fingerprint")
-    ]
+    assert [getattr(again, key) for key in PROXY_FIELDS] == [getattr(proxy(), key) for key in PROXY_FIELDS]
     value = json.loads((tmp_path / "proxy.json").read_text())
     assert value["indices"] == [1, 4, 5, 8, 9, 11]
     assert value["classes"] == [1, 2]
