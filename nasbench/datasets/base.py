@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,30 @@ from nasbench.core.errors import DatasetError
 from nasbench.core.files import FINGERPRINT_CHARS
 
 
+class Pixels(Protocol):
+    """Images by row: a NumPy array, a memory map, or files that are decoded when their rows are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, H, W, C)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Return uint8 [m, H, W, C] for int64 [m] or a slice, uint8 [H, W, C] for one row number."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSet:
-    """One split of a dataset, whole in memory (or memory-mapped).
+    """One split of a dataset: in memory, memory-mapped, or as files that are read when they are needed.
 
     Attributes:
-        images: uint8 [n, H, W, C], C = 1 or 3.
+        images: uint8 [n, H, W, C], C = 1 or 3; what is no NumPy array has a ``fingerprint`` of its own, which
+            costs no reading of pixels (`datasets.lazy.LazyImages`).
         labels: int64 [n], 0 <= label < num_classes.
         ids: Name of each image: its path below the split's folder, or its number.
         num_classes: K, also where the split lacks a class.
@@ -28,16 +47,16 @@ class ImageSet:
         std: Per channel, likewise.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: Pixels
     labels: npt.NDArray[np.int64]
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
         rows = len(self.images)
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+        if len(self.images.shape) != 4 or self.images.dtype != np.uint8:
             raise DatasetError(f"images are {self.images.dtype} {self.images.shape}; uint8 [n, H, W, C] is needed.")
         if len(self.labels) != rows or len(self.ids) != rows:
             raise DatasetError(
@@ -57,9 +76,12 @@ class ImageSet:
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits over shape, pixels and labels."""
+        """32 hexadecimal digits: over shape, pixels and labels, or what the set of files says of itself and labels."""
         digest = hashlib.sha256(f"{self.images.shape}{self.num_classes}".encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        if isinstance(self.images, np.ndarray):
+            digest.update(np.ascontiguousarray(self.images).data)
+        else:
+            digest.update(str(getattr(self.images, "fingerprint")).encode())  # noqa: B009 - arrays have none
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()[:FINGERPRINT_CHARS]
 
@@ -85,3 +107,8 @@ class DatasetSpec(ABC):
         Raises:
             DatasetError: Unknown split, absent or broken files.
         """
+
+    def sources(self, root: Path) -> tuple[Path, ...]:
+        """Return the files and folders below the root that the set is read from; none for embedded data."""
+        del root
+        return ()

@@ -58,3 +58,7 @@ class FashionMnist(DatasetSpec):
             mean=self.mean,
             std=self.std,
         )
+
+    def sources(self, root: Path) -> tuple[Path, ...]:
+        """Return the folder of the files."""
+        return (root / "FashionMNIST" / "raw",)

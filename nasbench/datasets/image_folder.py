@@ -6,21 +6,19 @@ import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from nasbench.config.component import component
 from nasbench.core.errors import ConfigError, DatasetError, nearest
 from nasbench.datasets import DATASETS
-from nasbench.datasets.base import DatasetSpec, ImageSet
-from nasbench.datasets.image_files import ImageFile, class_names, list_files, name_some, read_images
-from nasbench.datasets.splits import channel_statistics
+from nasbench.datasets.file_images import FileImages, Statistics
+from nasbench.datasets.index import FileIndex
+from nasbench.datasets.tree import class_names, list_tree, name_some
 
 
 @DATASETS.register
 @component
-class ImageFolder(DatasetSpec):
+class ImageFolder(FileImages):
     """Images in ``ROOT/SPLIT/CLASS/``.
 
     Classes are the sorted folder names of ``train``, rows are sorted by path. Splits are ``train`` and
@@ -35,7 +33,8 @@ class ImageFolder(DatasetSpec):
         image_size: Side in pixels of the middle square every image is scaled to; None takes images as they
             are, which then must be of one size.
         channels: 3 for RGB, 1 for grey.
-        mean: Per channel, of images scaled to [0, 1]; None computes it (float64) from the training images.
+        mean: Per channel, of images scaled to [0, 1]; None computes it (float64) from the training images: from
+            all of them in memory, else from 2,000 evenly spaced ones.
         std: Likewise; given together with mean.
 
     Shape: images uint8 [n, H, W, channels].
@@ -55,6 +54,7 @@ class ImageFolder(DatasetSpec):
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        FileImages.__post_init__(self)
         if (self.mean is None) != (self.std is None):
             raise ConfigError("mean and std belong together; give both or neither.")
         if self.mean is None or self.std is None:
@@ -66,44 +66,23 @@ class ImageFolder(DatasetSpec):
         if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
             raise ConfigError(f"std {self.std} must be above 0 in every channel, mean {self.mean} finite.")
 
-    def load(self, split: str, *, root: Path, download: bool = False) -> ImageSet:
-        """Load a split; ids are paths below ``ROOT/SPLIT`` with forward slashes.
-
-        Args:
-            split: ``train``, ``test``, or another folder directly below the root.
-            root: The folder of the splits.
-            download: Without effect here.
-
-        Raises:
-            DatasetError: See the class.
-        """
+    def index(self, split: str, root: Path) -> FileIndex:
+        """Return the files of ``train``, ``test``, or another folder directly below the root."""
         if not split or split in {".", ".."} or "/" in split or "\\" in split:
             raise DatasetError(f"image-folder: {split!r} is not the name of a folder directly below {root}.")
-        classes = self._classes(split, root)
-        files = list_files(root / split, root, classes)
-        images = read_images(files, channels=self.channels, image_size=self.image_size)
-        if self.mean is not None and self.std is not None:
-            mean, std = self.mean, self.std
-        elif split == "train":
-            mean, std = channel_statistics(images)
-        else:
-            reference = read_images(
-                list_files(root / "train", root, classes), channels=self.channels, image_size=self.image_size
-            )
-            if reference.shape[1:] != images.shape[1:]:
-                raise DatasetError(
-                    f"{root}: images of train are {reference.shape[1]}x{reference.shape[2]}, those of {split} "
-                    f"are {images.shape[1]}x{images.shape[2]}. Set image_size to bring all to one size."
-                )
-            mean, std = channel_statistics(reference)
-        return ImageSet(
-            images=images,
-            labels=_labels(files),
-            ids=tuple(file.id for file in files),
-            num_classes=len(classes),
-            mean=mean,
-            std=std,
-        )
+        return list_tree(root / split, root, self._classes(split, root))
+
+    def published_statistics(self) -> Statistics | None:
+        """Return the given ones."""
+        return None if self.mean is None or self.std is None else (self.mean, self.std)
+
+    def num_channels(self) -> int:
+        """Return the field."""
+        return self.channels
+
+    def sources(self, root: Path) -> tuple[Path, ...]:
+        """Return the folders of both splits."""
+        return (root / "train", root / "test")
 
     def _classes(self, split: str, root: Path) -> tuple[str, ...]:
         """Return the classes of ``train``, or of the split where no ``train`` is there or needed."""
@@ -113,7 +92,7 @@ class ImageFolder(DatasetSpec):
             return class_names(root / split, root)
         classes = class_names(root / "train", root)
         if split != "train":
-            unknown = [name for name in class_names(root / split, root) if name not in classes]
+            unknown = sorted(set(class_names(root / split, root)) - set(classes))
             if unknown:
                 hint = nearest(unknown[0], classes)
                 raise DatasetError(
@@ -121,7 +100,3 @@ class ImageFolder(DatasetSpec):
                     f"Classes of train: {name_some(classes)}.{hint} Rename or remove them."
                 )
         return classes
-
-
-def _labels(files: list[ImageFile]) -> npt.NDArray[np.int64]:
-    return np.array([file.label for file in files], dtype=np.int64)

@@ -58,3 +58,7 @@ class Svhn(DatasetSpec):
             mean=self.mean,
             std=self.std,
         )
+
+    def sources(self, root: Path) -> tuple[Path, ...]:
+        """Return both files."""
+        return (root / "train_32x32.mat", root / "test_32x32.mat")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nasbench.core.seeding import derive_seed
 from nasbench.datasets.base import ImageSet
 from nasbench.training.recipe import Augmentation
 from nasbench.training.transforms import Batches
@@ -106,3 +109,61 @@ def test_an_epoch_depends_on_seed_and_number_alone_and_can_start_midway(epoch, f
     for (a, b), (c, d) in zip(whole[first:], rest, strict=True):
         assert torch.equal(a, c)
         assert torch.equal(b, d)
+
+
+def plain_batches(images, indices, augmentation, batch_size, seed, epoch):
+    """One image at a time, in NumPy, with the draws in their documented order: what `Batches` must give bit by bit."""
+    rows = np.arange(len(images)) if indices is None else indices
+    count, (channels, height, width) = len(rows), images.image_shape
+    source = torch.Generator().manual_seed(derive_seed(seed, "batches", epoch))
+    order = torch.randperm(count, generator=source).numpy()
+    mirror = (torch.rand(count, generator=source) < (0.5 if augmentation.flip else 0.0)).numpy()
+    centre = (torch.rand((count, 2), generator=source) * torch.tensor([height, width])).long().numpy()
+    p = augmentation.crop_padding
+    offset = (torch.rand((count, 2), generator=source) * (2 * p + 1)).long().numpy()
+    mean, std = (np.float32(255) * np.array(values, np.float32) for values in (images.mean, images.std))
+    done = []
+    for place in range(count):
+        padded = np.zeros((height + 2 * p, width + 2 * p, channels), np.uint8)
+        padded[p : p + height, p : p + width] = images.images[rows[order[place]]]
+        top, left = offset[place]
+        window = padded[top : top + height, left : left + width]
+        window = window[:, ::-1] if mirror[place] else window
+        image = (window.astype(np.float32) - mean) / std
+        inside = [np.zeros(size, bool) for size in (height, width)]
+        for first, places in zip(centre[place] - augmentation.cutout // 2, inside, strict=True):
+            places[max(first, 0) : max(first + augmentation.cutout, 0)] = True
+        image[inside[0][:, None] & inside[1]] = 0
+        done.append((image, images.labels[rows[order[place]]]))
+    starts = [start for start in range(0, count, batch_size) if start == 0 or count - start > 1]
+    return [done[start:stop] for start, stop in zip(starts, [*starts[1:], count], strict=True)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 12),
+    channels=st.sampled_from([1, 3]),
+    size=st.tuples(st.integers(2, 7), st.integers(2, 7)),
+    batch_size=st.integers(1, 6),
+    padding=st.integers(0, 4),
+    flip=st.booleans(),
+    cutout=st.integers(0, 3),
+    seed=st.integers(0, 50),
+    epoch=st.integers(0, 3),
+    subset=st.booleans(),
+)
+def test_batches_are_bit_by_bit_those_of_the_plain_transforms(
+    count, channels, size, batch_size, padding, flip, cutout, seed, epoch, subset
+):
+    whole = image_set(count, channels, 7, seed)
+    images = dataclasses.replace(whole, images=np.ascontiguousarray(whole.images[:, : size[0], : size[1]]))
+    indices = np.arange(0, count, 2) if subset else None
+    augmentation = Augmentation(crop_padding=padding, flip=flip, cutout=cutout)
+    wanted = plain_batches(images, indices, augmentation, batch_size, seed, epoch)
+    found = list(Batches(images, indices, augmentation, batch_size, seed, "cpu").epoch(epoch))
+    assert len(found) == len(wanted)
+    for (batch, labels), plain in zip(found, wanted, strict=True):
+        assert labels.tolist() == [label for _, label in plain]
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+        pixels = batch.permute(0, 2, 3, 1).numpy()
+        assert pixels.tobytes() == np.stack([image for image, _ in plain]).tobytes()
