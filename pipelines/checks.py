@@ -87,7 +87,7 @@ def _check_proxies(params: Params) -> None:
         given = [key for key in ("fraction", "size") if getattr(proxy, key) is not None]
         if selector.name == "whole" and given:
             raise ConfigError(f"{where}.{given[0]}: 'whole' takes every example; leave it out.")
-        if selector.name != "whole" and len(given) != 1:
+        if len(given) == 2 or not (given or selector.may_take_all):
             raise ConfigError(f"{where}: give exactly one of 'fraction' and 'size'; given: {given or 'none'}.")
         columns = _table_columns(params, proxy.table, f"{where}.table")
         for need in selector.needs:

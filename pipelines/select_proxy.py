@@ -6,7 +6,7 @@ from nasbench.config.component import fields_of, parse
 from nasbench.core.files import write_text
 from nasbench.core.proxy import save_proxy
 from nasbench.core.table import load_table
-from nasbench.selectors.selection import describe, select_proxy, size_for
+from nasbench.selectors.selection import describe, proxy_size, select_proxy
 from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, run_stage
 
 
@@ -15,9 +15,8 @@ def body(stage: Stage) -> Outcome:
     name = stage.item["proxy"]
     section = stage.params.proxies[name]
     selector = stage.params.selector(name)
-    table = load_table(stage.inputs["table"])
-    whole = section.fraction is None and section.size is None
-    k = len(table) if whole else size_for(section.fraction, section.size, len(table))
+    table = load_table(stage.inputs["table"] / "table.parquet")
+    k = proxy_size(selector, table, section.fraction, section.size, section.seed)
     proxy = select_proxy(selector, table, k, section.seed)
     path = stage.output / "proxy.json"
     details = describe(table, proxy)
@@ -46,7 +45,7 @@ def body(stage: Stage) -> Outcome:
 SPEC = Spec(
     name="select_proxy",
     arguments=("proxy",),
-    inputs=lambda params, item: {"table": ARTIFACTS / params.proxies[item["proxy"]].table / "table.parquet"},
+    inputs=lambda params, item: {"table": ARTIFACTS / params.proxies[item["proxy"]].table},
     sections=lambda item: (f"proxies.{item['proxy']}",),
     output=lambda item: ARTIFACTS / "proxies" / item["proxy"],
     body=body,

@@ -41,15 +41,13 @@ def stamp_inputs(params: Params) -> None:
     seen = read_json(_SEEN) if _SEEN.is_file() else {}
     now: dict[str, Any] = {}
     for name, found in places(params).items():
-        before = seen.get(name)
-        as_before = before is not None and before["traces"] == {path: _trace(Path(path)) for path in before["traces"]}
-        asked = [str(place) for place in found]
-        if not as_before or before["places"] != asked:
-            before = {"places": asked, "traces": _traces(found), "note": _note(found)}
-        now[name] = before
+        known, asked = seen.get(name, {"places": None}), [str(place) for place in found]
+        if known["places"] != asked or known["traces"] != {path: _trace(Path(path)) for path in known["traces"]}:
+            known = {"places": asked, "traces": _traces(found), "note": _note(found)}
+        now[name] = known
         path = FOLDER / f"{name}.json"
-        if not path.is_file() or read_json(path) != before["note"]:
-            write_json(path, before["note"])
+        if not path.is_file() or read_json(path) != known["note"]:
+            write_json(path, known["note"])
     write_json(_SEEN, now)
 
 
@@ -74,9 +72,8 @@ def _note(found: Sequence[Path]) -> dict[str, Any]:
 
 def _content(place: Path) -> dict[str, Any] | str:
     if place.is_dir():
-        files = sorted(path for path in place.rglob("*") if path.is_file())
-        sizes = [[path.relative_to(place).as_posix(), path.stat().st_size] for path in files]
-        return {"files": len(sizes), "bytes": sum(int(size) for _, size in sizes), "fingerprint": fingerprint(sizes)}
+        files = {path.relative_to(place).as_posix(): path.stat().st_size for path in place.rglob("*") if path.is_file()}
+        return {"files": len(files), "bytes": sum(files.values()), "fingerprint": fingerprint(files)}
     if not place.is_file():
         return "absent"
     digest = hashlib.sha256()

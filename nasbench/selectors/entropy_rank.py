@@ -10,19 +10,22 @@ import numpy.typing as npt
 from nasbench.config.component import component
 from nasbench.core.table import ExampleTable
 from nasbench.selectors import SELECTORS
-from nasbench.selectors.base import ProxySelector
-from nasbench.selectors.selection import check_size
+from nasbench.selectors.ranks import highest
+from nasbench.selectors.scored import ScoreSelector
 
 
 @SELECTORS.register
 @component
-class EntropyTopK(ProxySelector):
+class EntropyTopK(ScoreSelector):
     """Take the k examples of highest entropy: the difficult ones.
 
     Formula: D' = argmax over |D'| = k of the sum of f(x), f(x) = -sum_y P(y|x) log P(y|x).
     Reference: Na et al., IJCAI 2021, arXiv:2106.04784, equation 1 and section 3.1, after Settles 2009.
     Differs from the paper: it does not say how ties are broken; here the later row counts as the higher, so
     that the top k and the bottom n - k are always complements.
+
+    Attributes:
+        class_balance: Whether each class gives its share of k, by largest remainder. Ours; off, as in the paper.
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where the table has no entropy.
@@ -37,22 +40,27 @@ class EntropyTopK(ProxySelector):
     name: ClassVar[str] = "entropy-top-k"
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
 
-    def select(self, table: ExampleTable, k: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Return the k rows of highest entropy; no randomness is used."""
-        check_size(k, len(table))
-        order = np.argsort(table.column("entropy"), kind="stable")
-        return np.sort(order[len(order) - k :]).astype(np.int64)
+    def order_by(self, table: ExampleTable, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return the entropies; no randomness is used."""
+        return table.column("entropy")
+
+    def pick(self, values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+        """Return the highest."""
+        return highest(values, count)
 
 
 @SELECTORS.register
 @component
-class EntropyBottomK(ProxySelector):
+class EntropyBottomK(ScoreSelector):
     """Take the k examples of lowest entropy: the easy ones.
 
     Formula: D' = argmin over |D'| = k of the sum of f(x), f(x) = -sum_y P(y|x) log P(y|x).
     Reference: Na et al., IJCAI 2021, arXiv:2106.04784, equation 1 and section 3.1.
     Differs from the paper: it does not say how ties are broken; here the earlier row counts as the lower, so
     that proxies of growing k are nested.
+
+    Attributes:
+        class_balance: Whether each class gives its share of k, by largest remainder. Ours; off, as in the paper.
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where the table has no entropy.
@@ -67,8 +75,6 @@ class EntropyBottomK(ProxySelector):
     name: ClassVar[str] = "entropy-bottom-k"
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
 
-    def select(self, table: ExampleTable, k: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Return the k rows of lowest entropy; no randomness is used."""
-        check_size(k, len(table))
-        order = np.argsort(table.column("entropy"), kind="stable")
-        return np.sort(order[:k]).astype(np.int64)
+    def order_by(self, table: ExampleTable, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return the entropies; no randomness is used."""
+        return table.column("entropy")

@@ -13,14 +13,15 @@ from pydantic import Field
 from nasbench.config.component import component
 from nasbench.core.table import ExampleTable
 from nasbench.selectors import SELECTORS
-from nasbench.selectors.base import ProxySelector
-from nasbench.selectors.histogram import DEFAULT_BIN_WIDTH, BinWidth, log_histogram, width_of
-from nasbench.selectors.selection import check_size, weighted_sample
+from nasbench.selectors.histogram import DEFAULT_BIN_WIDTH, BinWidth, LogHistogram, log_histogram, width_of
+from nasbench.selectors.ranks import highest, lowest
+from nasbench.selectors.scored import ScoreSelector
+from nasbench.selectors.selection import finishing_times
 
 
 @SELECTORS.register
 @component
-class EntropyTailsDeterministic(ProxySelector):
+class EntropyTailsDeterministic(ScoreSelector):
     """Take the easiest beta k and the most difficult (1 - beta) k examples.
 
     Formula: D' = bottom-(beta k) of f(x), and top-((1 - beta) k) of f(x).
@@ -31,6 +32,8 @@ class EntropyTailsDeterministic(ProxySelector):
     Attributes:
         low_entropy_ratio: beta, 0 < beta < 1. The paper tried 0.5 to 0.9 on NAS-Bench-1shot1 and found 0.9
             best, which is the default.
+        class_balance: Whether each class gives its share of k, by largest remainder, and splits it at beta. Ours;
+            off, as in the paper.
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where the table has no entropy.
@@ -47,17 +50,18 @@ class EntropyTailsDeterministic(ProxySelector):
 
     low_entropy_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.9
 
-    def select(self, table: ExampleTable, k: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Return both ends of the order by entropy; no randomness is used."""
-        check_size(k, len(table))
-        order = np.argsort(table.column("entropy"), kind="stable")
-        low = math.floor(self.low_entropy_ratio * k + 0.5)
-        high = k - low
-        return np.sort(np.concatenate([order[:low], order[len(order) - high :]])).astype(np.int64)
+    def order_by(self, table: ExampleTable, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return the entropies; no randomness is used."""
+        return table.column("entropy")
+
+    def pick(self, values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+        """Return both ends."""
+        low = math.floor(self.low_entropy_ratio * count + 0.5)
+        return np.sort(np.concatenate([lowest(values, low), highest(values, count - low)]))
 
 
 @component
-class _EntropyTailsProbabilistic(ProxySelector):
+class _EntropyTailsProbabilistic(ScoreSelector):
     """What P1, P2 and P3 share: the histogram, equation 2, and sampling without replacement."""
 
     needs: ClassVar[tuple[str, ...]] = ("entropy",)
@@ -89,16 +93,21 @@ class _EntropyTailsProbabilistic(ProxySelector):
         Raises:
             ScoreError: No column ``entropy``, or a negative entropy.
         """
+        histogram, share = self._shares(table)
+        return share[histogram.bin_of]
+
+    def _shares(self, table: ExampleTable) -> tuple[LogHistogram, npt.NDArray[np.float64]]:
+        """Return the histogram and the probability of one row of each bin, float64 [B+1] as its ``heights``."""
         histogram = log_histogram(table.column("entropy"), self.width)
         heights = histogram.heights
         share = self.bin_weights(heights) / np.maximum(heights, 1)
         share /= np.sum(share * heights)
-        return share[histogram.bin_of]
+        return histogram, share
 
-    def select(self, table: ExampleTable, k: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Draw k rows without replacement in proportion to their probabilities."""
-        check_size(k, len(table))
-        return weighted_sample(self.probabilities(table), k, rng)
+    def order_by(self, table: ExampleTable, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return when each row finishes the exponential race that samples without replacement."""
+        histogram, share = self._shares(table)
+        return finishing_times(share, histogram.bin_of, rng)
 
 
 @SELECTORS.register
@@ -115,6 +124,8 @@ class EntropyTailsP1(_EntropyTailsProbabilistic):
     Attributes:
         bin_width: Of log10(entropy), in decades, 0.001 to 10, or the name of a dataset for the published code's
             value: ``cifar10`` (0.5, the default), ``cifar100`` (0.25), ``svhn`` (0.2), ``imagenet`` (0.25).
+        class_balance: Whether each class gives its share of k, by largest remainder; the probabilities stay those
+            of the whole set. Ours; off, as in the paper, whose classes come out unequal.
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where an entropy is missing or negative.
@@ -146,6 +157,8 @@ class EntropyTailsP2(_EntropyTailsProbabilistic):
     Attributes:
         bin_width: Of log10(entropy), in decades, 0.001 to 10, or the name of a dataset for the published code's
             value: ``cifar10`` (0.5, the default), ``cifar100`` (0.25), ``svhn`` (0.2), ``imagenet`` (0.25).
+        class_balance: Whether each class gives its share of k, by largest remainder; the probabilities stay those
+            of the whole set. Ours; off, as in the paper, whose classes come out unequal.
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where an entropy is missing or negative.
@@ -177,6 +190,8 @@ class EntropyTailsP3(_EntropyTailsProbabilistic):
     Attributes:
         bin_width: Of log10(entropy), in decades, 0.001 to 10, or the name of a dataset for the published code's
             value: ``cifar10`` (0.5, the default), ``cifar100`` (0.25), ``svhn`` (0.2), ``imagenet`` (0.25).
+        class_balance: Whether each class gives its share of k, by largest remainder; the probabilities stay those
+            of the whole set. Ours; off, as in the paper, whose classes come out unequal.
 
     Shape: table of n rows -> int64 [k].
     Raises: SelectionError where k does not lie in 1 to n; ScoreError where an entropy is missing or negative.

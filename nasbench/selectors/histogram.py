@@ -39,6 +39,9 @@ BinWidth = Annotated[
 ]
 """What the field ``bin_width`` of a selector may be: decades, or a name of BIN_WIDTHS."""
 
+_BLOCK = 16_384  # rows that are handled at a time, so that they stay in the processor's cache
+_LINEAR_BINS = 20
+_CLOSE = 1e-6  # in bins: more than rounding can move a value or an edge, at any width that is allowed
 _TOLERANCE = 1e-9  # in bins: forgives the rounding of log10 and of widths such as 0.2
 
 
@@ -74,13 +77,13 @@ class LogHistogram:
         edges: float64 [B+1], ascending; B = 0 (one edge) where every entropy is 0.
         counts: int64 [B], heights of the bins from the lowest up.
         num_zeros: Height of the bin of zeros.
-        bin_of: int64 [n], 0 to B-1, or -1 for an entropy of 0.
+        bin_of: int32 [n], 0 to B-1, or -1 for an entropy of 0.
     """
 
     edges: npt.NDArray[np.float64]
     counts: npt.NDArray[np.int64]
     num_zeros: int
-    bin_of: npt.NDArray[np.int64]
+    bin_of: npt.NDArray[np.int32]
 
     @property
     def heights(self) -> npt.NDArray[np.int64]:
@@ -129,20 +132,70 @@ def log_histogram(entropy: npt.NDArray[np.float64], bin_width: float) -> LogHist
     Raises:
         ScoreError: An entropy is negative.
     """
-    negative = np.flatnonzero(entropy < 0)
-    if len(negative):
+    least, largest = float(entropy.min()), float(entropy.max())
+    if least < 0:
+        row = int(np.flatnonzero(entropy < 0)[0])
         raise ScoreError(
-            f"the entropy of row {int(negative[0])} is {entropy[negative[0]]}; an entropy is never below 0. "
+            f"the entropy of row {row} is {entropy[row]}; an entropy is never below 0. "
             f"Score the examples again in float64."
         )
-    zero = entropy == 0
-    num_zeros = int(np.count_nonzero(zero))
-    bin_of = np.full(len(entropy), -1, dtype=np.int64)
+    num_zeros = 0 if least > 0 else int(np.count_nonzero(entropy == 0))
     if num_zeros == len(entropy):
-        return LogHistogram(edges=np.zeros(1), counts=np.zeros(0, dtype=np.int64), num_zeros=num_zeros, bin_of=bin_of)
-    logarithms = np.log10(entropy[~zero] if num_zeros else entropy)
-    edges = histogram_edges(float(logarithms.min()), float(logarithms.max()), bin_width)
-    found = np.searchsorted(edges, logarithms, side="right") - 1
-    bin_of[~zero] = np.clip(found, 0, len(edges) - 2)
-    counts = np.bincount(bin_of[~zero], minlength=len(edges) - 1)
-    return LogHistogram(edges=edges, counts=counts.astype(np.int64), num_zeros=num_zeros, bin_of=bin_of)
+        bin_of, counts = np.full(len(entropy), -1, dtype=np.int32), np.zeros(0, dtype=np.int64)
+        return LogHistogram(edges=np.zeros(1), counts=counts, num_zeros=num_zeros, bin_of=bin_of)
+    least = least or float(np.min(entropy, where=entropy > 0, initial=largest))
+    low, high = np.log10(np.array([least, largest]))
+    edges = histogram_edges(float(low), float(high), bin_width)
+    bin_of, counts = _sort_into(edges, entropy, bin_width, zeros=num_zeros > 0)
+    return LogHistogram(edges=edges, counts=counts, num_zeros=num_zeros, bin_of=bin_of)
+
+
+def _sort_into(
+    edges: npt.NDArray[np.float64], entropy: npt.NDArray[np.float64], bin_width: float, *, zeros: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the bin of every row and the heights.
+
+    As the widths are equal, a division finds the bin, except close to an edge: there the edges decide, which are
+    rounded to what one would type. Searching among the edges for every row takes eight times as long.
+    """
+    last = len(edges) - 2
+    bin_of = np.empty(len(entropy), dtype=np.int32)
+    counts = np.zeros(last + 1, dtype=np.int64)
+    scratch = np.empty((3, min(_BLOCK, len(entropy))))  # new arrays would cost more time than the arithmetic
+    for start in range(0, len(entropy), _BLOCK):
+        values, found = entropy[start : start + _BLOCK], bin_of[start : start + _BLOCK]
+        logarithms, place, apart = scratch[:, : len(values)]
+        np.log10(np.where(values > 0, values, 1.0) if zeros else values, out=logarithms)
+        np.multiply(np.subtract(logarithms, edges[0], out=place), 1 / bin_width, out=place)
+        found[:] = place
+        np.abs(np.subtract(place, np.rint(place, out=apart), out=apart), out=apart)
+        close = np.flatnonzero(apart < _CLOSE)
+        found[close] = np.searchsorted(edges, logarithms[close], side="right") - 1
+        np.clip(found, 0, last, out=found)
+        counts += np.bincount(found[values > 0] if zeros else found, minlength=last + 1)
+        if zeros:
+            found[values == 0] = -1
+    return bin_of, counts
+
+
+def linear_histogram(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Sort numbers into equal bins from the least to the largest.
+
+    Args:
+        values: float64 [n], finite, n >= 1.
+
+    Returns:
+        The edges, float64 [B+1] with B = 20 (1 where all are equal or too near for 20 edges), and the bin of each
+        row, int64 [n]. A value on an inner edge belongs to the bin above, the largest value to the last bin.
+
+    Example:
+        >>> edges, bin_of = linear_histogram(np.array([0.0, 10.0, 5.0, 20.0]))
+        >>> bin_of
+        array([ 0, 10,  5, 19])
+    """
+    low, high = float(values.min()), float(values.max())
+    edges = 2 * np.linspace(low / 2, high / 2, _LINEAR_BINS + 1)  # high - low may be too large for a float
+    if np.any(np.diff(edges) <= 0):
+        edges = np.array([low, high])
+    found = np.searchsorted(edges[1:-1], values, side="right")
+    return edges, found.astype(np.int64, copy=False)

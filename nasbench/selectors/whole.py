@@ -33,6 +33,7 @@ class Whole(ProxySelector):
     """
 
     name: ClassVar[str] = "whole"
+    may_take_all: ClassVar[bool] = True
 
     def select(self, table: ExampleTable, k: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Return 0 to n-1."""

@@ -16,27 +16,48 @@ import pytest
 from nasbench.config.component import fields_of, parse
 from nasbench.core.errors import ConfigError, ScoreError, SelectionError
 from nasbench.core.seeding import generator
-from nasbench.core.table import ExampleTable
+from nasbench.core.table import FEATURES, ExampleTable
 from nasbench.selectors import SELECTORS
 from nasbench.selectors.base import ProxySelector
 from nasbench.selectors.histogram import BIN_WIDTHS
 from nasbench.selectors.selection import describe, select_proxy
 
 NUM = 300
-DRAWING = {"random", "entropy-tails-p1", "entropy-tails-p2", "entropy-tails-p3"}
-OTHER_FIELDS: dict[str, dict[str, Any]] = {
-    "low_entropy_ratio": {"low_entropy_ratio": 0.5},
-    "bin_width": {"bin_width": 0.1},
+DRAWING = {
+    "random", "cc-rs", "km-or", "k-center", "random-classes", "uniform-classes",
+    "entropy-tails-p1", "entropy-tails-p2", "entropy-tails-p3",
+}  # fmt: skip
+OTHER_FIELDS: dict[str, Any] = {
+    "low_entropy_ratio": 0.5,
+    "bin_width": 0.1,
+    "class_balance": True,
+    "num_clusters": 7,
+    "metric": "manhattan",
+    "standardize": True,
+    "init": "random",
+    "num_inits": 20,
+    "max_iterations": 1,
+    "start": "farthest-from-mean",
+    "num_classes": 3,
+    "min_images": 9,
 }
+OPPOSITE = {"easy": "hard", "hard": "easy"}
+
+
+def _other(selector: ProxySelector, field: str) -> Any:
+    """Another value of a field than the default."""
+    return OPPOSITE[getattr(selector, field)] if field == "keep" else OTHER_FIELDS[field]
 
 
 def _table(num: int = NUM, seed: int = 0) -> ExampleTable:
+    """Scores without ties, and features of unlike scales."""
     rng = np.random.default_rng(seed)
-    names = {name for member in SELECTORS.names() for name in SELECTORS.get(member).needs}
+    names = sorted({name for member in SELECTORS.names() for name in SELECTORS.get(member).needs} - {FEATURES})
     return ExampleTable(
         dataset="f" * 32,
         labels=rng.integers(0, 7, num),
         columns={name: np.exp(rng.normal(-4.0, 3.0, num)) for name in names},
+        features=(rng.normal(2.0, 1.0, (num, 4)) * [1, 1, 1, 5]).astype(np.float32),
     )
 
 
@@ -53,7 +74,8 @@ def _sizes(selector: ProxySelector) -> tuple[int, ...]:
 def test_every_published_selection_is_there() -> None:
     assert set(SELECTORS.names()) >= {
         "whole", "random", "entropy-top-k", "entropy-bottom-k", "entropy-tails-deterministic", "entropy-tails-p1",
-        "entropy-tails-p2", "entropy-tails-p3",
+        "entropy-tails-p2", "entropy-tails-p3", "cc-rs", "km-or", "cc-or", "ae", "tl", "forgetting",
+        "k-center", "random-classes", "uniform-classes",
     }  # fmt: skip
 
 
@@ -85,10 +107,13 @@ def test_deterministic_selectors_follow_a_permutation(name: str) -> None:
     selector = SELECTORS.get(name)()
     table, order = _table(), np.random.default_rng(1).permutation(NUM)
     columns = {name: column[order] for name, column in table.columns.items()}
-    moved = ExampleTable(dataset="", labels=table.labels[order], columns=columns)
+    assert table.features is not None
+    moved = ExampleTable(dataset="", labels=table.labels[order], columns=columns, features=table.features[order])
+    balanced = [parse(type(selector), {"class_balance": True})] if "class_balance" in fields_of(selector) else []
     for k in _sizes(selector):
-        rows = selector.select(moved, k, np.random.default_rng(0))
-        assert set(order[rows]) == set(selector.select(table, k, np.random.default_rng(0)))
+        for version in (selector, *balanced):
+            rows = version.select(moved, k, np.random.default_rng(0))
+            assert set(order[rows]) == set(version.select(table, k, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("k", [0, -1, NUM + 1])
@@ -108,9 +133,30 @@ def test_missing_column_is_named(selector: ProxySelector) -> None:
         selector.select(bare, 2, np.random.default_rng(0))
 
 
+BALANCED = [name for name in SELECTORS.names() if "class_balance" in fields_of(SELECTORS.get(name)())]
+
+
+def test_whatever_orders_by_a_score_can_be_balanced_and_is_not_by_default() -> None:
+    assert set(BALANCED) >= {name for name in SELECTORS.names() if set(SELECTORS.get(name).needs) - {FEATURES}}
+    assert set(BALANCED) >= {"km-or", "k-center"}
+    assert not any(fields_of(SELECTORS.get(name)())["class_balance"] for name in BALANCED)
+
+
+@pytest.mark.parametrize("name", [*BALANCED, "cc-rs", "cc-or"])
+def test_balance_keeps_every_class_at_its_share_within_one_example(name: str) -> None:
+    selector = parse(SELECTORS.get(name), {"class_balance": True} if name in BALANCED else {})
+    labels = _table().labels
+    for k in (1, 2, 30, 61, NUM - 1, NUM):
+        rows = selector.select(_table(), k, np.random.default_rng(0))
+        assert rows.shape == (k,)
+        assert np.all(np.diff(rows) > 0)
+        apart = np.bincount(labels[rows], minlength=7) - k * np.bincount(labels, minlength=7) / NUM
+        assert np.abs(apart).max() < 1
+
+
 def test_every_field_changes_the_selection(selector: ProxySelector) -> None:
     for field in dataclasses.fields(selector):  # type: ignore[arg-type]
-        other = type(selector)(**OTHER_FIELDS[field.name])
+        other = type(selector)(**{field.name: _other(selector, field.name)})
         assert fields_of(other) != fields_of(selector)
         assert select_proxy(other, _table(), 60, 0).fingerprint != select_proxy(selector, _table(), 60, 0).fingerprint
 
@@ -131,6 +177,19 @@ def test_fields_round_trip_and_unknown_ones_are_refused(selector: ProxySelector)
         ("entropy-tails-p3", {"bin_width": "wide"}),
         ("entropy-tails-p1", {"bin_width": None}),
         ("entropy-tails-p1", {"bin_width": True}),
+        ("entropy-top-k", {"class_balance": 1}),
+        ("entropy-tails-p1", {"class_balance": "yes"}),
+        ("ae", {"keep": "middle"}),
+        ("forgetting", {"keep": "both"}),
+        ("km-or", {"num_clusters": 0}),
+        ("km-or", {"metric": "hamming"}),
+        ("km-or", {"init": "first"}),
+        ("km-or", {"num_inits": 0}),
+        ("km-or", {"max_iterations": 0}),
+        ("cc-or", {"metric": "own"}),
+        ("k-center", {"start": "first"}),
+        ("random-classes", {"num_classes": 0}),
+        ("uniform-classes", {"min_images": 0}),
     ],
 )
 def test_field_out_of_range_is_refused(name: str, fields: dict[str, Any]) -> None:
@@ -141,11 +200,11 @@ def test_field_out_of_range_is_refused(name: str, fields: dict[str, Any]) -> Non
 @pytest.mark.parametrize("member", ["p1", "p2", "p3"])
 @pytest.mark.parametrize(("preset", "width"), BIN_WIDTHS.items())
 def test_a_preset_of_the_bin_width_is_its_number(member: str, preset: str, width: float) -> None:
-    kind = SELECTORS.get(f"entropy-tails-{member}")
+    kind: Any = SELECTORS.get(f"entropy-tails-{member}")
     named, number = parse(kind, {"bin_width": preset}), parse(kind, {"bin_width": width})
     assert (named.width, number.width) == (width, width)
     assert parse(kind, fields_of(named)) == named == kind(bin_width=preset)
-    assert fields_of(named) == {"bin_width": preset}
+    assert fields_of(named)["bin_width"] == preset
     first, second = (select_proxy(selector, _table(), 60, 0) for selector in (named, number))
     assert np.array_equal(first.indices, second.indices)
     described = describe(_table(), first)["entropy"]
@@ -170,6 +229,7 @@ def test_proxy_says_who_chose_it(selector: ProxySelector) -> None:
     proxy = select_proxy(selector, _table(), k, 3)
     assert proxy.selector == {"name": selector.name, **fields_of(selector)}
     assert (proxy.seed, proxy.dataset, proxy.num_examples) == (3, "f" * 32, NUM)
+    assert proxy.table == _table().fingerprint != _table(seed=1).fingerprint
 
 
 def test_selectors_draw_from_streams_of_their_own() -> None:

@@ -5,22 +5,38 @@ Figures: facts/differentiable_search.md, section 2 (computed there from the publ
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import chi2
 
+from nasbench.config.component import parse
 from nasbench.core.table import ExampleTable, load_table
 from nasbench.selectors import SELECTORS
-from nasbench.selectors.base import ProxySelector
-from nasbench.selectors.histogram import BIN_WIDTHS, histogram_edges, log_histogram
+from nasbench.selectors.histogram import BIN_WIDTHS, LogHistogram, histogram_edges, log_histogram
 from nasbench.selectors.selection import select_proxy, size_for
+
+FloatArray = npt.NDArray[np.float64]
 
 SVHN_COUNTS = (
     1, 0, 0, 3, 16, 23, 59, 112, 209, 348, 443, 723, 1155, 1656, 2469, 3419, 4327, 5459, 6210, 6649, 6542, 6085, 5416,
     4595, 3689, 3056, 2444, 2207, 2013, 2152, 1447, 330,
 )  # fmt: skip
+CIFAR10_COUNTS = (
+    1, 0, 0, 0, 0, 0, 1, 3, 3, 4, 6, 15, 11, 27, 40, 62, 131, 168, 288, 373, 495, 602, 874, 1057, 1332, 1674, 1940,
+    2260, 2468, 2655, 2831, 3088, 2989, 3276, 3408, 3439, 3442, 3239, 2892, 2329, 1600, 949, 28,
+)  # fmt: skip
+CIFAR10_SHARES = {"p1": (0.748, 0.059, 0.193), "p2": (0.523, 0.211, 0.266), "p3": (0.683, 0.117, 0.200)}
+DRAWS = {
+    ("p1", 5000): "3b9ce476dae4", ("p1", 25000): "f671eea9b6ad",
+    ("p2", 5000): "c44797c83779", ("p3", 5000): "04533e4a99d3",
+}  # fmt: skip
 FILES = {"cifar100": "cifar100-resnet56-entropy.tsv.gz", "svhn": "svhn-resnet20-entropy.tsv.gz"}
 LISTS = {  # n, min, median, mean, max, lowest edge, highest edge, bins
     "cifar100": (50_000, 2.517e-17, 0.06450, 0.28706, 3.1714, -17.0, 1.0, 72),
@@ -42,8 +58,9 @@ def _table(folder: Path, dataset: str) -> ExampleTable:
     return load_table(folder / FILES[dataset])
 
 
-def _selector(name: str, dataset: str) -> ProxySelector:
-    return SELECTORS.get(f"entropy-tails-{name}")(bin_width=BIN_WIDTHS[dataset])
+def _selector(name: str, dataset: str, *, class_balance: bool = False) -> Any:
+    fields = {"bin_width": BIN_WIDTHS[dataset], "class_balance": class_balance}
+    return parse(SELECTORS.get(f"entropy-tails-{name}"), fields)
 
 
 @pytest.mark.shared
@@ -105,3 +122,75 @@ def test_p1_empties_sparse_bins_and_shuts_the_fullest(shared_data: Path) -> None
     taken = np.bincount(histogram.bin_of[chosen], minlength=len(histogram.counts))
     assert np.array_equal(taken[:7], histogram.counts[:7])  # up to 59 examples: whole
     assert taken[np.argmax(histogram.counts)] <= 5
+
+
+def _expected(selector: Any, table: ExampleTable, k: int) -> tuple[LogHistogram, FloatArray, FloatArray]:
+    """Return the histogram, and mean and variance of what is taken of each bin, for large n.
+
+    After the time t of the exponential race a row of probability p has finished with probability 1 - exp(-p t); t is
+    the one at which k are expected to have finished.
+    """
+    histogram = log_histogram(table.column("entropy"), selector.width)
+    probability = np.zeros(len(histogram.counts))
+    probability[histogram.bin_of] = selector.probabilities(table)
+
+    def surplus(time: float) -> float:
+        return float(np.sum(histogram.counts * -np.expm1(-probability * time)) - k)
+
+    taken = -np.expm1(-probability * brentq(surplus, 0.0, 1e12))
+    heights = histogram.counts.astype(np.float64)
+    return histogram, heights * taken, heights * taken * (1 - taken)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("dataset", "name"), sorted(SHARES))
+def test_every_bin_gets_its_expected_share_over_many_seeds(shared_data: Path, dataset: str, name: str) -> None:
+    """Chi-square over the bins of which not all rows are taken."""
+    table, seeds = _table(shared_data, dataset), 50
+    selector = _selector(name, dataset)
+    k = size_for(0.1, None, len(table))
+    histogram, mean, variance = _expected(selector, table, k)
+    found = np.zeros(len(mean))
+    for seed in range(seeds):
+        found += np.bincount(histogram.bin_of[select_proxy(selector, table, k, seed).indices], minlength=len(mean))
+    free = variance > 0.5
+    assert np.count_nonzero(free) > 15
+    statistic = np.sum((found[free] - seeds * mean[free]) ** 2 / (seeds * variance[free]))
+    assert 1e-3 < chi2.sf(statistic, np.count_nonzero(free) - 1) < 1 - 1e-3
+    assert found[~free] == pytest.approx(seeds * mean[~free], abs=5 * np.sqrt(seeds * 0.5) + 1)
+
+
+@pytest.mark.parametrize("name", sorted(CIFAR10_SHARES))
+def test_cifar10s_published_heights_give_its_published_shares(name: str) -> None:
+    """Rows of one bin are alike, so the heights alone say what each tercile gets."""
+    entropy = 10 ** np.repeat(-20.75 + 0.5 * np.arange(43), CIFAR10_COUNTS)
+    table = ExampleTable(dataset="", labels=np.zeros(len(entropy), dtype=np.int64), columns={"entropy": entropy})
+    selector = _selector(name, "cifar10")
+    histogram, mean, _ = _expected(selector, table, 5_000)
+    assert tuple(histogram.counts.tolist()) == CIFAR10_COUNTS
+    row = np.repeat(mean / np.maximum(histogram.counts, 1), histogram.counts)  # rows stand in order of entropy
+    shares = np.array([part.sum() for part in np.array_split(row, 3)]) / 5_000
+    assert shares == pytest.approx(CIFAR10_SHARES[name], abs=3.5 * 0.5 / np.sqrt(5_000))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "k"), sorted(DRAWS))
+def test_the_rows_drawn_for_a_seed_never_change(shared_data: Path, name: str, k: int) -> None:
+    """Written down once: studies are committed with what they drew."""
+    table, digest = _table(shared_data, "cifar100"), hashlib.sha256()
+    for seed in range(20):
+        digest.update(_selector(name, "cifar100").select(table, k, np.random.default_rng(seed)).tobytes())
+    assert digest.hexdigest()[:12] == DRAWS[name, k]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("dataset", sorted(FILES))
+def test_balance_mends_the_published_imbalance_and_costs_little(shared_data: Path, dataset: str) -> None:
+    """Section 2: P1 takes 8 to 135 of CIFAR-100's classes and 370 to 1,844 of SVHN's."""
+    table = _table(shared_data, dataset)
+    k = size_for(0.1, None, len(table))
+    blind, balanced = (_selector("p1", dataset, class_balance=balance) for balance in (False, True))
+    counts = [np.bincount(table.labels[select_proxy(selector, table, k, 0).indices]) for selector in (blind, balanced)]
+    share = k * np.bincount(table.labels) / len(table)
+    assert np.abs(counts[1] - share).max() < 1
+    assert np.abs(counts[0] - share).max() > 0.5 * share.min()
