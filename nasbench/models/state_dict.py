@@ -38,9 +38,10 @@ def load_state_dict_file(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_model_file(path: Path | str) -> ModelFile:
-    """Read a PyTorch weights file onto the CPU, without running anything that stands in it.
+    """Read a weights file of PyTorch or safetensors onto the CPU, without running anything that stands in it.
 
-    Accepted are a mapping of names to tensors, and a mapping with such a mapping under ``state_dict`` (other entries
+    A file that ends in ``.safetensors`` (as timm's on its hub) holds tensors by name. Accepted in one of PyTorch are
+    a mapping of names to tensors, and a mapping with such a mapping under ``state_dict`` (other entries
     are left alone, but for ``input_mean`` and ``input_std``). Where every name begins with ``module.``, as a
     parallel wrapper leaves it, that prefix is taken off.
 
@@ -54,7 +55,7 @@ def read_model_file(path: Path | str) -> ModelFile:
     if not file.is_file():
         raise CheckpointError(f"there is no weights file {file}. Check the path.")
     try:
-        value = torch.load(file, map_location="cpu", weights_only=True)
+        value = _read(file)
     except Exception as error:  # a broken file makes PyTorch raise one of many unrelated types
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CheckpointError(
@@ -69,6 +70,14 @@ def read_model_file(path: Path | str) -> ModelFile:
         input_mean=_numbers(file, value, "input_mean"),
         input_std=_numbers(file, value, "input_std"),
     )
+
+
+def _read(file: Path) -> object:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file  # timm, which needs it, brings it
+
+        return load_file(file, device="cpu")
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _tensors(file: Path, state: object) -> dict[str, Tensor]:

@@ -63,3 +63,26 @@ def create(name: str, num_classes: int, in_channels: int, *, pretrained: bool = 
     from nasbench.models import resnet_cifar
 
     return resnet_cifar.create(name, num_classes, in_channels)
+
+
+def without_head(name: str, model: nn.Module) -> nn.Module:
+    """Take the last layer off a classifier, in place: what is left gives the features that it was given.
+
+    Args:
+        name: What the classifier was created by; see `check_name`.
+        model: Images [N, C, H, W] -> logits [N, K].
+
+    Returns:
+        A module: images [N, C, H, W] -> features [N, d], 64 for the residual networks.
+
+    Raises:
+        ConfigError: Its classifier cannot be taken off.
+    """
+    if name.startswith(TIMM_PREFIX):
+        from nasbench.models import timm_zoo
+
+        return timm_zoo.without_head(model)
+    from torch import nn as layers
+
+    model.linear = layers.Identity()
+    return model

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nasbench.core.errors import ConfigError
 from nasbench.core.table import ExampleTable
 from nasbench.datasets.base import ImageSet
 from nasbench.tracking.tracker import Tracker
@@ -20,7 +21,8 @@ class ComputeOptions:
     Attributes:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         amp: Use automatic mixed precision (bfloat16) in training; CUDA only.
-        checkpoint: File to resume from and to keep up to date, or None.
+        checkpoint: File to resume from and to keep up to date, or None. Scores of a long set lie in a folder beside
+            it until the caller, who has stored the table, deletes them (see `nasbench.scorers.partial.discard`).
     """
 
     device: str = "cpu"
@@ -33,11 +35,33 @@ class ExampleScorer(ABC):
 
     Attributes:
         name: Registered name.
-        columns: Names of the columns it makes.
+        columns: Names of the columns it makes; ``"features"`` stands for the table's features.
     """
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+
+    @property
+    def takes_given_weights(self) -> bool:
+        """Whether `adopt` can stand for `train`, because the whole model is given."""
+        return False
+
+    def adopt(self, images: ImageSet, folder: Path) -> None:
+        """Write the given model into a folder for `score`, without training or measuring anything.
+
+        Args:
+            images: What will be scored.
+            folder: An existing folder.
+
+        Raises:
+            ConfigError: There is no given model, or this scorer always trains.
+            CheckpointError: It cannot be read or does not fit.
+        """
+        del images, folder
+        raise ConfigError(
+            f"scorer {self.name!r} cannot score with given weights: it trains on the images that it scores. Train it "
+            f"first, for which a train and a test split are needed."
+        )
 
     @abstractmethod
     def train(
@@ -46,7 +70,7 @@ class ExampleScorer(ABC):
         """Fit (or fetch) the model and write it into an existing folder.
 
         Returns:
-            Metrics, among them ``top1`` on the test split in [0, 1].
+            Metrics, among them ``top1`` on the test split in [0, 1], or ``test_loss`` where nothing is classified.
         """
 
     @abstractmethod

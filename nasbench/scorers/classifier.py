@@ -1,30 +1,21 @@
-"""A trained classifier in a folder: its weights, and what must be known to use them."""
+"""Classifiers: building, normalising what they are given, and keeping them in a folder."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from nasbench.core.errors import CheckpointError, ConfigError, FileReadError
-from nasbench.core.files import fingerprint, read_json, write_bytes, write_json
+from nasbench.core.errors import CheckpointError, ConfigError
 from nasbench.datasets.base import ImageSet
 from nasbench.models import zoo
-from nasbench.models.state_dict import fit_state_dict, read_model_file
+from nasbench.models.state_dict import fit_state_dict
+from nasbench.scorers.stored import CURE, load_description, load_weights, save_model
 from nasbench.training.cost import Cost, measure
 from nasbench.training.determinism import seeded
-
-WEIGHTS = "weights.pt"
-"""Name of the weights file in the folder; ``read_model_file`` reads it."""
-
-DESCRIPTION = "model.json"
-"""Name of the description in the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,17 +93,7 @@ def save_classifier(folder: Path, model: nn.Module, description: Classifier) -> 
     Raises:
         FileWriteError: The folder cannot be written.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = {
-        "state_dict": state,
-        "input_mean": list(description.input_mean),
-        "input_std": list(description.input_std),
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_bytes(folder / WEIGHTS, buffer.getvalue())
-    stamp = fingerprint(buffer.getvalue())
-    write_json(folder / DESCRIPTION, {**dataclasses.asdict(description), "weights_fingerprint": stamp})
+    save_model(folder, model, dataclasses.asdict(description))
 
 
 def load_classifier(folder: Path, images: ImageSet) -> tuple[nn.Module, Classifier]:
@@ -125,28 +106,17 @@ def load_classifier(folder: Path, images: ImageSet) -> tuple[nn.Module, Classifi
     Raises:
         CheckpointError: It is absent, truncated, altered, or made for images of another shape or fewer classes.
     """
-    cure = "Run the stage train_scorer again."
+    value, stamp = load_description(folder, "trained classifier")
     try:
-        value = read_json(folder / DESCRIPTION)
-        stamp = value.pop("weights_fingerprint")
-        for key in ("image_shape", "input_mean", "input_std"):
-            value[key] = tuple(value[key])
         description = Classifier(**value)
-    except (FileReadError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} holds no trained classifier ({error}). {cure}") from error
+    except TypeError as error:
+        raise CheckpointError(f"{folder} holds no trained classifier ({error}). {CURE}") from error
     if description.image_shape != images.image_shape or description.num_classes < images.num_classes:
         raise CheckpointError(
             f"the classifier in {folder} is for images {description.image_shape} of {description.num_classes} "
             f"classes, not for {images.image_shape} of {images.num_classes}. Train one on this dataset."
         )
-    file = read_model_file(folder / WEIGHTS)
-    if _file_fingerprint(folder / WEIGHTS) != stamp:
-        raise CheckpointError(f"{folder / WEIGHTS} was altered after it was written. {cure}")
+    file = load_weights(folder, stamp)
     model, _ = build(description.model, description.image_shape, description.num_classes)
     fit_state_dict(model, file.state)
     return model, description
-
-
-def _file_fingerprint(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:32]

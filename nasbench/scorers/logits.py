@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nasbench.core.errors import ScoreError
 from nasbench.datasets.base import ImageSet
-from nasbench.training.metrics import progress
-from nasbench.training.transforms import Batches
+from nasbench.scorers.folding import Precision
+from nasbench.scorers.inference import score_set
 
 
 def entropy_from_logits(logits: Tensor) -> Tensor:
@@ -47,29 +47,40 @@ def entropy_from_logits(logits: Tensor) -> Tensor:
     return torch.where(torch.isfinite(top[:, 0]) & ~torch.isnan(rest), entropy, torch.nan)
 
 
-@contextmanager
-def _full_precision(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, and convolutions in full float32 (CUDA would round them to TF32)."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
-            yield
-    finally:
-        model.train(training)
+def loss_from_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each row's class, in nats and float64.
+
+    With d_i = z_i - z_y, the loss is log(1 + sum of exp(d_i) over i != y): like the entropy it keeps its relative
+    precision where the class is all but certain, and a loss below 1e-16 does not become 0.
+
+    Args:
+        logits: [N, K], any floating type.
+        labels: int64 [N].
+
+    Returns:
+        float64 [N], at least 0.
+
+    Example:
+        >>> loss_from_logits(torch.tensor([[0.0, 0.0], [0.0, -80.0]]), torch.tensor([1, 0]))
+        tensor([6.9315e-01, 1.8049e-35], dtype=torch.float64)
+    """
+    values = logits.to(torch.float64)
+    own = values.gather(1, labels[:, None])  # [N, 1]
+    others = (values - own).scatter(1, labels[:, None], -torch.inf)
+    return torch.logaddexp(torch.zeros((), dtype=torch.float64, device=values.device), others.logsumexp(dim=1))
 
 
 def entropies(
-    model: nn.Module, images: ImageSet, *, batch_size: int, device: torch.device, description: str = "entropy"
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision = "float32",
+    checkpoint: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Return the entropy of a classifier's prediction for every image, without augmentation.
-
-    Args:
-        model: Images float32 [B, C, H, W] -> logits [B, K].
-        images: n images; their own mean and std normalise them.
-        batch_size: Images a step; results may differ in the last digits of float32 between batch sizes.
-        device: Where the model is moved to.
-        description: In front of the progress bar.
+    """Return the entropy of a classifier's prediction for every image; see `nasbench.scorers.inference.score_set`.
 
     Returns:
         float64 [n], nats.
@@ -77,33 +88,53 @@ def entropies(
     Raises:
         ScoreError: An entropy is not finite; the first such row is named.
     """
-    batches = Batches(images, None, None, batch_size, 0, device)
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parts: list[Tensor] = []
-    with _full_precision(model), progress(len(batches), 0, description) as bar:
-        for pixels, _ in batches.epoch(0):
-            parts.append(entropy_from_logits(model(pixels).float()).cpu())
-            bar.update()
-    values: npt.NDArray[np.float64] = torch.cat(parts).numpy()
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        row = int(bad[0])
-        raise ScoreError(
-            f"{len(bad)} of {len(values)} entropies are not finite; the first is {values[row]} in row {row} "
-            f"(id {images.ids[row]!r}). The model's weights or its training have gone wrong: train it again."
-        )
-    return values
+    values = score_set(
+        model,
+        images,
+        lambda logits, _pixels, _labels: entropy_from_logits(logits),
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        identity=identity,
+        description="entropy",
+    )
+    return np.array(values)
+
+
+def losses(
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    batch_size: int,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return the cross-entropy of every image's own class, float64 [n] in nats; otherwise as `entropies`."""
+    values = score_set(
+        model,
+        images,
+        lambda logits, _pixels, labels: loss_from_logits(logits, labels),
+        batch_size=batch_size,
+        device=device,
+        checkpoint=checkpoint,
+        identity=identity,
+        description="loss",
+    )
+    return np.array(values)
 
 
 def top1(
     model: nn.Module, images: ImageSet, *, batch_size: int, device: torch.device, description: str = "top1"
 ) -> float:
     """Return the share of images in [0, 1] whose class a classifier names; see `entropies`."""
-    batches = Batches(images, None, None, batch_size, 0, device)
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    correct = 0
-    with _full_precision(model), progress(len(batches), 0, description) as bar:
-        for pixels, labels in batches.epoch(0):
-            correct += int((model(pixels).argmax(dim=1) == labels).sum())
-            bar.update()
-    return correct / len(images)
+    correct = score_set(
+        model,
+        images,
+        lambda logits, _pixels, labels: (logits.argmax(dim=1) == labels).double(),
+        batch_size=batch_size,
+        device=device,
+        description=description,
+    )
+    return float(correct.mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,6 +23,7 @@ from nasbench.tracking.tracker import NullTracker, Tracker
 from nasbench.training.checkpoint import load_checkpoint, save_checkpoint, state_fingerprint
 from nasbench.training.cost import measure
 from nasbench.training.determinism import device_of, seeded
+from nasbench.training.hooks import ExampleHook
 from nasbench.training.metrics import Average, evaluate, peak_memory_bytes, progress
 from nasbench.training.recipe import Recipe
 from nasbench.training.result import TrainResult
@@ -28,7 +31,6 @@ from nasbench.training.schedule import learning_rate
 from nasbench.training.transforms import Batches
 
 EVALUATION_BATCH = 256
-_CURVES = ("train_loss", "train_top1", "test_loss", "test_top1", "learning_rate")
 
 
 def fit(
@@ -44,6 +46,7 @@ def fit(
     tracker: Tracker = NullTracker(),  # noqa: B008 - frozen and without state
     description: str = "",
     identity: Mapping[str, Any] | None = None,
+    hook: ExampleHook | None = None,
 ) -> TrainResult:
     """Train a network and test it after each epoch.
 
@@ -65,6 +68,7 @@ def fit(
             its curves are whole.
         description: In front of the progress bar.
         identity: More JSON values that a checkpoint must share, for example the genotype.
+        hook: Told of every example at each presentation; changes no bit of the training.
 
     Raises:
         ConfigError: Device, AMP or recipe cannot be had with this machine or model.
@@ -79,15 +83,18 @@ def fit(
     if checkpoint is not None:
         known |= {"train": train.fingerprint, "test": test.fingerprint}
         known["initial_weights"] = state_fingerprint(model.state_dict())
+    presented = train if hook is None else _labelled_by_row(train)
     run = _Run(
         model=model.to(device=place, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        train=Batches(train, None, recipe.augmentation, recipe.batch_size, seed, place),
+        train=Batches(presented, None, recipe.augmentation, recipe.batch_size, seed, place),
         test=Batches(test, None, None, EVALUATION_BATCH, seed, place),
         recipe=recipe,
         seed=seed,
         amp=amp,
         checkpoint=checkpoint,
         identity=known,
+        hook=hook,
+        labels=None if hook is None else torch.tensor(train.labels, device=place),
     )
     run.resume()
     for record in run.history:
@@ -110,7 +117,12 @@ def fit(
 
 
 def _log(tracker: Tracker, record: Mapping[str, float]) -> None:
-    tracker.log_metrics({name: record[name] for name in _CURVES}, step=int(record["epoch"]))
+    tracker.log_metrics({name: record[name] for name in record if name != "epoch"}, step=int(record["epoch"]))
+
+
+def _labelled_by_row(images: ImageSet) -> ImageSet:
+    """Return the same images, each with its row number for a label, so that a shuffled batch says which rows it has."""
+    return dataclasses.replace(images, labels=np.arange(len(images), dtype=np.int64), num_classes=len(images))
 
 
 @dataclass(kw_only=True)
@@ -125,6 +137,8 @@ class _Run:
     amp: bool
     checkpoint: Path | None
     identity: Mapping[str, Any]
+    hook: ExampleHook | None = None
+    labels: Tensor | None = None  # int64 [n], where `train` is labelled by row
     history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -149,6 +163,8 @@ class _Run:
             self.model.load_state_dict(state["weights"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.history = list(state["history"])
+            if self.hook is not None:
+                self.hook.load_state(state["hook"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{self.checkpoint} does not fit the network ({error}). Delete it.") from error
 
@@ -160,6 +176,8 @@ class _Run:
                 "optimizer": self.optimizer.state_dict(),
                 "history": self.history,
             }
+            if self.hook is not None:
+                state["hook"] = self.hook.state()
             save_checkpoint(self.checkpoint, "training", self.identity, state)
 
     def one_epoch(self, epoch: int, advance: Callable[[], object]) -> dict[str, float]:
@@ -170,9 +188,12 @@ class _Run:
         average = Average()
         self.model.train()
         with seeded(derive_seed(self.seed, "epoch", epoch)):
-            for step, (images, labels) in enumerate(self.train.epoch(epoch)):
+            for step, (images, found) in enumerate(self.train.epoch(epoch)):
+                labels = found if self.labels is None else self.labels[found]
                 loss, logits = self._step(images, labels, epoch)
                 self._check(loss, f"training loss in epoch {epoch}, step {step}")
+                if self.hook is not None:
+                    self.hook.presented(epoch, found, logits.detach(), labels)
                 average.add(loss, logits, labels)
                 advance()
         self.model.eval()
@@ -185,6 +206,7 @@ class _Run:
             "train_top1": average.top1,
             "test_loss": test_loss,
             "test_top1": test_top1,
+            **({} if self.hook is None else self.hook.end_epoch(epoch)),
         }
 
     def _step(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[float, Tensor]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from nasbench.datasets.base import ImageSet
 from nasbench.datasets.image_folder import ImageFolder
+from nasbench.models import zoo
+from nasbench.models.state_dict import fit_state_dict, read_model_file
 from nasbench.scorers.base import ComputeOptions
 from nasbench.scorers.entropy import Entropy
+from nasbench.scorers.logits import entropies, entropy_from_logits
+from nasbench.scorers.trained import IMAGENET_MEAN, IMAGENET_STD
 from nasbench.tracking.tracker import NullTracker
 
 EVERY = 5
@@ -44,3 +52,70 @@ def test_published_resnet20_has_its_accuracy_and_unsure_images_are_the_wrong_one
     assert 1e-5 < np.median(entropy) < 1e-3
     assert 0 <= entropy.min() < 1e-9
     assert 1.0 < entropy.max() < np.log(10)
+
+
+# Proxy-data paper's list of all 50,000 training images, bins of half a decade from 1e-21 to 10^0.5
+# (facts/differentiable_search.md, section 2).
+PUBLISHED_COUNTS = [
+    1, 0, 0, 0, 0, 0, 1, 3, 3, 4, 6, 15, 11, 27, 40, 62, 131, 168, 288, 373, 495, 602, 874, 1057, 1332, 1674, 1940,
+    2260, 2468, 2655, 2831, 3088, 2989, 3276, 3408, 3439, 3442, 3239, 2892, 2329, 1600, 949, 28,
+]  # fmt: skip
+PUBLISHED_MEAN, PUBLISHED_MEDIAN, PUBLISHED_MAX = 0.02108, 2.777e-05, 1.6128
+
+
+@pytest.fixture(scope="module")
+def official(shared_data: Path) -> ImageSet:
+    """The 4,000 training images of the subset whose official index is known."""
+    pixels = []
+    with tarfile.open(shared_data / "cifar10-subset.tar.gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if "/official_" in member.name else None
+            if file is not None:
+                pixels.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+    count = len(pixels)
+    ids, labels = tuple(map(str, range(count))), np.zeros(count, dtype=np.int64)
+    return ImageSet(
+        images=np.stack(pixels), labels=labels, ids=ids, num_classes=10, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    )
+
+
+def given_model(shared_data: Path) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        model = zoo.create("resnet20", 10, 3).eval()
+    fit_state_dict(model, read_model_file(shared_data / "cifar10-resnet20-12fca82f.th").state)
+    return model
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_entropies_of_training_images_are_distributed_as_the_published_ones(official, shared_data):
+    """The list was made with another ResNet-20 of the same accuracy; 4,000 of its 50,000 images are a sample of it."""
+    assert len(official) == 4000
+    found = entropies(given_model(shared_data), official, batch_size=64, device=torch.device("cpu"))
+    assert abs(found.mean() - PUBLISHED_MEAN) < 3 * found.std() / np.sqrt(len(found))
+    logs = np.log10(found)
+    assert abs(np.median(logs) - np.log10(PUBLISHED_MEDIAN)) < 3 * 1.2533 * logs.std() / np.sqrt(len(found))
+    assert found.max() <= PUBLISHED_MAX
+    counts, _ = np.histogram(logs, bins=np.linspace(-21, 0.5, len(PUBLISHED_COUNTS) + 1))
+    assert counts.sum() == len(found)
+    expected = np.array(PUBLISHED_COUNTS) * len(found) / 50_000
+    filled = expected >= 5
+    chi_square = float(((counts - expected)[filled] ** 2 / expected[filled]).sum())
+    freedom = int(filled.sum()) - 1
+    assert (freedom, chi_square < freedom + 3 * np.sqrt(2 * freedom)) == (25, True)
+
+
+@pytest.mark.shared
+def test_the_fast_pass_is_within_one_hundred_thousandth_of_a_decade_of_a_plain_loop(official, shared_data):
+    rows = np.arange(0, 4000, 10)
+    data = ImageSet(
+        images=official.images[rows], labels=official.labels[rows], ids=tuple(map(str, rows)), num_classes=10,
+        mean=official.mean, std=official.std,
+    )  # fmt: skip
+    model = given_model(shared_data)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    pixels = torch.tensor(data.images).permute(0, 3, 1, 2).contiguous().float().div(255)
+    with torch.no_grad():
+        wanted = entropy_from_logits(model((pixels - mean) / std)).numpy()
+    found = entropies(model, data, batch_size=64, device=torch.device("cpu"))
+    assert np.abs(np.log10(found) - np.log10(wanted)).max() <= 1e-5

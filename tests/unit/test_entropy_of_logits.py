@@ -12,7 +12,7 @@ import torch
 
 from nasbench.core.errors import ScoreError
 from nasbench.datasets.base import ImageSet
-from nasbench.scorers.logits import entropies, entropy_from_logits, top1
+from nasbench.scorers.logits import entropies, entropy_from_logits, loss_from_logits, top1
 
 CPU = torch.device("cpu")
 
@@ -85,6 +85,25 @@ def test_gradients_and_inputs_are_left_alone():
     assert torch.equal(logits, before)
 
 
+@pytest.mark.parametrize("logits", [[0.0, 0.0], [3.0, -48.0, 1.0], [-3.0, 40.0, 1.5], [0.0, 80.0], [700.0, -700.0]])
+@pytest.mark.parametrize("label", [0, 1])
+def test_the_loss_of_a_class_agrees_with_sixty_digits(logits, label):
+    with decimal.localcontext(prec=60):
+        powers = [Decimal(value).exp() for value in logits]
+        wanted = float(-(powers[label] / sum(powers)).ln())
+    value = loss_from_logits(torch.tensor([logits], dtype=torch.float64), torch.tensor([label]))
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(wanted, rel=2e-15)
+
+
+def test_the_loss_is_pytorch_s_where_that_is_precise():
+    logits = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) * 3
+    labels = torch.arange(50) % 7
+    wanted = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
+    torch.testing.assert_close(loss_from_logits(logits, labels), wanted, rtol=1e-13, atol=0)
+    assert loss_from_logits(torch.tensor([[0.0, torch.nan]]), torch.tensor([0])).isnan().all()
+
+
 def images(count: int = 11) -> ImageSet:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 2, 2, 1), dtype=np.uint8)
     labels = np.arange(count) % 4
@@ -133,5 +152,5 @@ def test_nan_is_an_error_that_names_the_row():
                 logits[1:] = torch.nan
             return logits
 
-    with pytest.raises(ScoreError, match=r"3 of 11 entropies .* nan in row 5 \(id 'picture 5'\)"):
+    with pytest.raises(ScoreError, match=r"entropy: the score of row 5 \(id 'picture 5'\) is nan"):
         entropies(Broken(), images(), batch_size=4, device=CPU)

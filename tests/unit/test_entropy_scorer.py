@@ -16,7 +16,8 @@ from nasbench.datasets.base import ImageSet
 from nasbench.models import zoo
 from nasbench.models.state_dict import read_model_file
 from nasbench.scorers.base import ComputeOptions
-from nasbench.scorers.entropy import CLASSIC, IMAGENET_MEAN, IMAGENET_STD, Entropy
+from nasbench.scorers.entropy import Entropy
+from nasbench.scorers.trained import CLASSIC, IMAGENET_MEAN, IMAGENET_STD
 from nasbench.tracking.tracker import NullTracker, RecordingTracker
 from nasbench.training.recipe import Augmentation, Recipe
 
@@ -260,7 +261,7 @@ def test_weights_with_nan_give_an_error_that_names_the_row(tmp_path):
     torch.save(state, tmp_path / "w.pt")
     scorer = Entropy(weights=str(tmp_path / "w.pt"))
     scorer.adopt(TRAIN, tmp_path)
-    with pytest.raises(ScoreError, match=r"48 of 48 entropies .* row 0"):
+    with pytest.raises(ScoreError, match=r"score of row 0 \(id '0'\) is nan"):
         scores(tmp_path, scorer)
 
 
@@ -304,6 +305,7 @@ def test_a_model_that_cannot_take_the_images_is_a_config_error(tmp_path):
         ({"input_mean": [0.5]}, "belong together"),
         ({"input_mean": [0.5], "input_std": [0.0]}, "above 0"),
         ({"batch_size": 0}, "batch_size"),
+        ({"precision": "float16"}, "precision"),
         ({"modell": "resnet20"}, "Did you mean 'model'"),
     ],
 )

@@ -7,7 +7,9 @@ import timm
 import torch
 
 from nasbench.core.errors import CheckpointError, ConfigError
-from nasbench.models import resnet_cifar, zoo
+from nasbench.models import resnet_cifar, timm_zoo, zoo
+from nasbench.models.autoencoder import ConvAutoencoder
+from nasbench.models.transfer import TransferNet
 from nasbench.training.cost import measure
 
 
@@ -93,6 +95,74 @@ def test_pretrained_weights_without_a_network_are_explained(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(CheckpointError, match=r"cannot be had .*no route to host.*give the weights as a file"):
         zoo.create("timm:resnet18", 10, 3, pretrained=True)
+
+
+def test_the_error_without_a_network_says_what_to_do_for_a_backbone(monkeypatch):
+    def offline(*_arguments, **_options):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(CheckpointError, match=r"Run once where there is a network .* as a file \('weights'\)"):
+        timm_zoo.backbone("resnet18", 3, None)
+
+
+@pytest.mark.parametrize(("name", "width"), [("resnet20", 64), ("timm:test_resnet", 96), ("timm:test_vit", 64)])
+def test_without_its_head_a_model_gives_what_the_head_was_given(name, width):
+    model = zoo.create(name, 5, 3).eval()
+    images, seen = torch.rand(2, 3, 160, 160), []
+    head = model.linear if name == "resnet20" else model.get_classifier()
+    head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(images)
+        features = zoo.without_head(name, model)(images)
+    assert features.shape == (2, width)
+    torch.testing.assert_close(features, seen[0])
+
+
+def test_a_model_whose_head_cannot_be_taken_off_is_named():
+    with pytest.raises(ConfigError, match="classifier of Linear cannot be taken off"):
+        timm_zoo.without_head(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_backbone_takes_weights_of_a_whole_model(channels):
+    whole = timm.create_model("test_resnet", num_classes=7).eval()
+    backbone = timm_zoo.backbone("test_resnet", channels, whole.state_dict()).eval()
+    grey = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        wanted = whole.forward_head(whole.forward_features(grey.expand(2, 3, 32, 32)), pre_logits=True)
+        found = backbone(grey if channels == 1 else grey.expand(2, 3, 32, 32))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        timm_zoo.backbone("test_resnet", channels, {"conv1.0.weight": torch.zeros(3, 3, 3, 3)})
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (1, 28, 28), (3, 17, 30), (1, 2, 3)])
+def test_an_autoencoder_reconstructs_any_size(shape):
+    model = ConvAutoencoder(shape[0], min(shape[1:]))
+    assert model(torch.rand(2, *shape)).shape == (2, *shape)
+    halvings = sum(isinstance(layer, torch.nn.Conv2d) for layer in model.encoder)
+    assert halvings == min(4, min(shape[1:]).bit_length() - 1)
+    assert model.encoder(torch.rand(2, shape[0], 2**halvings, 2**halvings)).shape[2:] == (1, 1)
+
+
+def test_an_autoencoder_of_one_pixel_is_refused():
+    with pytest.raises(ConfigError, match="at least 2 pixels"):
+        ConvAutoencoder(1, 1)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_transferred_backbone_is_frozen(frozen):
+    """Moser et al., code: the backbone's weights never change; its running statistics do unless they are frozen."""
+    body = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten())
+    model = TransferNet(body, 4, 3, frozen_statistics=frozen).train()
+    before = {name: value.clone() for name, value in body.state_dict().items()}
+    model(torch.rand(5, 1, 3, 3)).sum().backward()
+    assert all(weight.grad is None for weight in body.parameters())
+    assert all(weight.grad is not None for weight in model.head.parameters())
+    assert torch.equal(before["1.running_mean"], body.state_dict()["1.running_mean"]) == frozen
+    kinds = [type(layer).__name__ for layer in model.head]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Dropout", "Linear"]
 
 
 def test_pretrained_is_handed_to_timm(monkeypatch):

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from nasbench.core.errors import CheckpointError
 from nasbench.models import zoo
@@ -44,6 +45,15 @@ def test_statistics_of_the_inputs_are_read(tmp_path):
     torch.save({**content, "input_mean": "x"}, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match="input_mean"):
         read_model_file(tmp_path / "weights.pt")
+
+
+def test_safetensors_are_read_and_broken_ones_refused(tmp_path):
+    state = resnet().state_dict()
+    save_file(state, tmp_path / "model.safetensors")
+    assert same(load_state_dict_file(tmp_path / "model.safetensors"), dict(state))
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        load_state_dict_file(tmp_path / "model.safetensors")
 
 
 class Payload:
