@@ -26,7 +26,6 @@ LAYERS = (
     {"spaces", "models", "selectors", "training", "datasets", "analysis", "tracking"},
     {"searchers", "scorers"},
     {"tuning"},
-    {"cli_options"},
     {"cli", "__main__", "pipelines"},
 )
 """From the lowest up; a part may import what stands lower, and itself."""
@@ -207,7 +206,7 @@ def members_are_light(modules: list[Module]) -> list[str]:
         f"{module.name}:{found.line} imports {found.name} at the top"
         for module in modules
         if (module.part in FAMILIES and (module.is_member or module.name.endswith(".base")))
-        or module.part in {"core", "config", "cli", "cli_options", "__main__", "pipelines", "tracking"}
+        or module.part in {"core", "config", "cli", "__main__", "pipelines", "tracking"}
         for found in module.imports
         if found.at_top and found.name.partition(".")[0] in HEAVY
     ]

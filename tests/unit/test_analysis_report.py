@@ -375,3 +375,12 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(FileWriteError, match="cannot write"):
         write_report(tmp_path / "file", _data(trajectories=[]))
+
+
+def test_a_drawing_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    given = '<svg xmlns="http://www.w3.org/2000/svg" width="10"><g id="given"/></svg>'
+    write_report(tmp_path, _data(trajectories=[{**_trajectory(), "drawn": {"normal": given}}]))
+    (figure,) = (tmp_path / "figures").glob("alphas-normal-*.svg")
+    assert figure.read_text() == given
+    others = [path for path in (tmp_path / "figures").glob("alphas-*.svg") if path != figure]
+    assert all('id="given"' not in path.read_text() for path in others)

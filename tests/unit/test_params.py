@@ -77,6 +77,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("target", {"dataset": "digits", "options": {"test_size": 500}}, ["target.name", "'digits'"]),
         ("proxies.random", {"selector": "random", "table": "data/source", "size": 60}, ["batch_size", "64", "60"]),
         ("augment.recipe", {"preset": "nastransfr"}, ["augment.recipe.preset", "'nastransfer'"]),
+        ("proxies.random", {"preset": "imagenet1k-p9", "table": "data/source"}, ["'imagenet1k-p9'", "imagenet1k-p4"]),
+        ("proxies.whole.size", 100, ["proxies.whole.size", "takes every example"]),
     ],
 )
 def test_every_wrong_value_is_named(tmp_path: Path, path: str, value: Any, said: list[str]) -> None:
@@ -117,6 +119,18 @@ def test_a_recipe_may_start_from_a_preset(tmp_path: Path) -> None:
     chosen = load_params(write(tmp_path, changed("augment.recipe", recipe))).augment.recipe
     assert (chosen.epochs, chosen.augmentation.flip) == (20, False), "what stands beside the preset overrides it"
     assert (chosen.drop_path, chosen.auxiliary_weight, chosen.augmentation.cutout) == (0.2, 0.4, 16)
+
+
+def test_a_proxy_may_be_one_of_the_papers(tmp_path: Path) -> None:
+    proxy = {"preset": "imagenet1k-p4", "table": "data/source", "size": 500}
+    chosen = load_params(write(tmp_path, changed("proxies.random", proxy))).proxies["random"]
+    assert (chosen.selector, chosen.options, chosen.size) == ("random-classes", {"num_classes": 200}, 500)
+
+
+def test_a_selector_of_classes_needs_no_size(tmp_path: Path) -> None:
+    proxy = {"selector": "random-classes", "table": "data/source", "options": {"num_classes": 3}}
+    chosen = load_params(write(tmp_path, changed("proxies.random", proxy))).proxies["random"]
+    assert (chosen.size, chosen.fraction) == (None, None)
 
 
 def test_a_key_that_stands_twice_and_a_broken_file_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from nasbench.cli import main
 from nasbench.core.genotype import save_genotype
 from nasbench.core.table import ExampleTable, save_table
+from nasbench.selectors import SELECTORS
 from nasbench.spaces.darts import Darts
 from nasbench.spaces.published import published_cells
 
@@ -99,12 +100,19 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+def needed_columns() -> set[str]:
+    return {column for name in SELECTORS.names() for column in SELECTORS.get(name).needs} - {"features"}
+
+
 @pytest.fixture
 def scores(tmp_path: Path) -> dict[str, Path]:
-    """One table as Parquet and as text."""
+    """One table as Parquet, with all that any selector reads, and its entropy as text."""
     rng = np.random.default_rng(0)
     entropy, labels = np.exp(rng.normal(-4, 3, ROWS)), rng.integers(0, 5, ROWS)
-    save_table(tmp_path / "s.parquet", ExampleTable(dataset="d" * 32, labels=labels, columns={"entropy": entropy}))
+    columns = {name: rng.random(ROWS) for name in sorted(needed_columns())} | {"entropy": entropy}
+    features = rng.normal(size=(ROWS, 4)).astype(np.float32)
+    table = ExampleTable(dataset="d" * 32, labels=labels, columns=columns, features=features)
+    save_table(tmp_path / "s.parquet", table)
     lines = [
         f"{row}\t{value!r}\t{label}\n" for row, (value, label) in enumerate(zip(entropy.tolist(), labels, strict=True))
     ]

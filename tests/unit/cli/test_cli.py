@@ -14,7 +14,7 @@ from nasbench.cli import cli
 from nasbench.core.genotype import Genotype, save_genotype
 from nasbench.selectors import SELECTORS
 
-COMMANDS = ("augment", "cost", "draw", "list", "relocate", "score", "search", "select")
+COMMANDS = ("augment", "cost", "document", "draw", "list", "relocate", "score", "search", "select", "tune-proxy")
 
 
 def test_the_commands() -> None:
@@ -66,7 +66,7 @@ def test_list_of_one_family_as_json(nasbench):
     assert list(listed) == ["selectors"]
     assert tuple(member["name"] for member in listed["selectors"]) == SELECTORS.names()
     p1 = next(member for member in listed["selectors"] if member["name"] == "entropy-tails-p1")
-    assert p1["fields"] == {"bin_width": 0.5}
+    assert p1["fields"] == {"bin_width": 0.5, "class_balance": False}
     assert "arXiv:2106.04784" in p1["reference"]
     searchers = {member["name"]: member["fields"] for member in nasbench("list searchers --json").json["searchers"]}
     assert (searchers["darts"]["epochs"], searchers["darts"]["order"]) == (50, "first")

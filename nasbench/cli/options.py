@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from nasbench.core.errors import ConfigError
 
@@ -17,16 +18,20 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 seed = click.option("--seed", type=click.IntRange(min=0), default=0)
 
 
+def pairs(option: str, name: str, text: str) -> Callable[[F], F]:
+    """Return an option for ``FIELD=VALUE``, which may be repeated; see `settings_of`."""
+    return click.option(option, name, multiple=True, metavar="FIELD=VALUE", help=text)
+
+
 def settings(of: str) -> Callable[[F], F]:
     """Return ``--set FIELD=VALUE`` for the fields of what ``of`` says, for example ``"the dataset"``."""
-    text = f"A field of {of}; may be repeated."
-    return click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help=text)
+    return pairs("--set", "settings", f"A field of {of}; may be repeated.")
 
 
 def dataset(command: F) -> F:
     """Add what names the images of a search or training: ``--dataset``, ``--root``, ``--dataset-set``."""
     text = "A field of the dataset, for example image_size=32; may be repeated."
-    fields = click.option("--dataset-set", "dataset_settings", multiple=True, metavar="FIELD=VALUE", help=text)
+    fields = pairs("--dataset-set", "dataset_settings", text)
     root = click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
     return click.option("--dataset", required=True)(root(fields(command)))
 
@@ -56,11 +61,28 @@ def numbers(option: str, text: str) -> Callable[[F], F]:
     return click.option(option, callback=_numbers, metavar="NUMBERS", default=None, help=text)
 
 
-def settings_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
+def refuse_typed(why: str, *names: str) -> None:
+    """Refuse options of the present command that were typed though they have no effect.
+
+    Args:
+        why: Completes "--split has no effect ...".
+        names: Parameters of the command.
+
+    Raises:
+        UsageError: One of them was typed.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        typed = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if parameter.name in names and typed:
+            raise click.UsageError(f"{parameter.opts[0]} has no effect {why}. Leave it out.")
+
+
+def settings_of(given: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Return the fields that ``FIELD=VALUE`` pairs give; values are YAML.
 
     Args:
-        pairs: What was typed, one for each time the option was given.
+        given: What was typed, one for each time the option was given.
         option: Its name, for messages.
 
     Raises:
@@ -75,7 +97,7 @@ def settings_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
 
     example = "--dataset-set image_size=32" if option == "--dataset-set" else "--set epochs=10"
     fields: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in given:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise ConfigError(f"{option} {pair!r}: write FIELD=VALUE, for example {example}.")

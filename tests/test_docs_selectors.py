@@ -1,0 +1,62 @@
+"""The pages about selectors say what the docstrings say, and every picture is there and small."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nasbench.analysis.selector_page import FIGURES, INDEX, fixed_part, index_text, page_text
+from nasbench.cli import cli
+from nasbench.selectors import SELECTORS
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs/selectors"
+AGAIN = "run `nasbench document --out docs/selectors` and commit"
+
+
+@pytest.mark.parametrize("name", SELECTORS.names())
+def test_the_page_is_of_the_present_docstring(name):
+    page = FOLDER / f"{name}.md"
+    assert page.is_file(), AGAIN
+    assert fixed_part(page.read_text(encoding="utf-8")).startswith(page_text(SELECTORS.get(name)) + "\n<!-- run -->"), (
+        AGAIN
+    )
+
+
+def test_there_is_no_page_too_many_and_the_index_has_all():
+    assert {page.stem for page in FOLDER.glob("*.md")} == {*SELECTORS.names(), Path(INDEX).stem}, AGAIN
+    classes = [SELECTORS.get(name) for name in SELECTORS.names()]
+    assert (FOLDER / INDEX).read_text(encoding="utf-8") == index_text(classes), AGAIN
+
+
+def test_every_picture_is_shown_and_small_and_every_shown_picture_is_there():
+    shown = set()
+    for page in FOLDER.glob("*.md"):
+        shown |= set(re.findall(r"\]\((figures/[^)]+)\)", page.read_text(encoding="utf-8")))
+    there = {f"{FIGURES}/{path.name}" for path in (FOLDER / FIGURES).iterdir()}
+    assert shown == there
+    assert len(there) >= 2 * len(SELECTORS.names())
+    for path in (FOLDER / FIGURES).iterdir():
+        assert path.stat().st_size < 60_000, path.name
+        assert path.suffix in {".svg", ".png"}
+        if path.suffix == ".svg":
+            text = path.read_text(encoding="utf-8")
+            assert set(re.findall(r"https?://[^\"]*", text)) == {"http://www.w3.org/2000/svg"}, path.name
+
+
+def test_the_commands_of_the_pages_exist():
+    commands = {
+        line
+        for page in FOLDER.glob("*.md")
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for line in block.strip().splitlines()
+    }
+    assert len(commands) == len(SELECTORS.names())
+    for command in commands:
+        program, name, *words = shlex.split(command)
+        assert program == "nasbench"
+        parsed = cli.commands[name].make_context(name, words, resilient_parsing=True)  # type: ignore[attr-defined]
+        assert parsed.params["names"][0] in SELECTORS.names()
+        assert not parsed.args
