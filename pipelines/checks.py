@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasbench.config.component import fields_of
 from nasbench.core.errors import ConfigError, nearest
+from nasbench.selectors.nastransfer import preset
 from nasbench.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -43,10 +44,15 @@ def section(sections: dict[str, T], name: str, where: str) -> T:
 
 
 def with_presets(value: Any, where: str) -> Any:
-    """Put a paper's recipe in the place of ``recipe: {preset: NAME, ...}``; the other keys override its fields."""
+    """Put a paper's recipe in the place of ``recipe: {preset: NAME, ...}``, and a paper's proxy in ``proxies``.
+
+    The other keys override the preset's.
+    """
     if not isinstance(value, dict):
         return value
     filled = {key: with_presets(entry, f"{where}.{key}".lstrip(".")) for key, entry in value.items()}
+    if "preset" in filled and re.fullmatch(r"proxies\.[^.]+", where):
+        return {**preset(str(filled.pop("preset"))).as_params(), **filled}
     name = filled.pop("preset", None) if where.endswith("recipe") else None
     if name is None:
         return filled

@@ -141,8 +141,13 @@ def _histograms(params: Params) -> Iterator[dict[str, Any]]:
 
 def _trajectories(params: Params) -> Iterator[dict[str, Any]]:
     for _, _, _, label in _searches(params):
-        stored = read_json(ARTIFACTS / "genotypes" / label / "trajectory.json")
-        yield {"title": label, "operations": stored["operations"], "records": stored["epochs"]}
+        folder = ARTIFACTS / "genotypes" / label
+        stored = read_json(folder / "trajectory.json")
+        drawn = {
+            group: (folder / f"alphas-{group}.svg").read_text(encoding="utf-8")
+            for group in stored["operations"] if (folder / f"alphas-{group}.svg").is_file()
+        }  # fmt: skip
+        yield {"title": label, "operations": stored["operations"], "records": stored["epochs"], "drawn": drawn}
 
 
 def _curves(params: Params) -> Iterator[dict[str, Any]]:

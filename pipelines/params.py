@@ -75,11 +75,13 @@ class Scorer:
 class Proxy:
     """A proxy: which selector takes how much of which table.
 
+    ``preset: NAME`` in it takes one of NASTransfer's proxies (Table 1); the other keys override its fields.
+
     Attributes:
         selector: Registered name.
         table: ``data/source`` (labels only) or ``scores/<scorer>``.
-        fraction: Share r of the training examples, k = floor(r n).
-        size: Or k itself. Exactly one of the two, and neither for ``whole``.
+        fraction: Share r of the n examples that the selector can choose from, k = floor(r n).
+        size: Or k itself. Exactly one of the two; neither for ``whole``, and at most one for those that choose classes.
         seed: Of the selection.
         options: Fields of the selector.
     """

@@ -14,9 +14,8 @@ def body(stage: Stage) -> Outcome:
     """Apply the trained scorer and store the table."""
     name = stage.item["scorer"]
     data = load_prepared(stage.inputs["source"])
-    table = stage.params.scorer(name).score(
-        data.train, stage.inputs["scorer"], compute=ComputeOptions(device=stage.device), tracker=stage.tracker
-    )
+    compute = ComputeOptions(device=stage.device, checkpoint=stage.checkpoints / "scores")
+    table = stage.params.scorer(name).score(data.train, stage.inputs["scorer"], compute=compute, tracker=stage.tracker)
     path = stage.output / "table.parquet"
     save_table(path, table)
     metrics: dict[str, float] = {"num_examples": len(table)}

@@ -57,3 +57,9 @@ def themed(svg: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable}, {colour})")
     return svg
+
+
+def on_paper(svg: str) -> str:
+    """Put white behind a figure, for places that show it as a picture on a page that may be dark."""
+    head, mark, rest = svg.partition(">")
+    return f'{head}{mark}\n<rect width="100%" height="100%" fill="#ffffff"/>{rest}'

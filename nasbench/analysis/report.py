@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nasbench.analysis import plots
 from nasbench.analysis.draw import draw_cells
-from nasbench.analysis.palette import themed
+from nasbench.analysis.page import environment, inline
 from nasbench.analysis.report_data import (
     CostRow,
     DrawnGenotype,
@@ -85,7 +84,8 @@ def _figures(data: ReportData) -> Iterator[tuple[str, str]]:
         yield "search-health", plots.search_health(searches)
     for number, trajectory in enumerate(searches):
         for group in trajectory.operations:
-            yield _name(f"alphas-{group}", number, trajectory.title), plots.alpha_trajectory(trajectory, group)
+            drawing = trajectory.drawn.get(group) or plots.alpha_trajectory(trajectory, group)
+            yield _name(f"alphas-{group}", number, trajectory.title), drawing
     for number, dataset in enumerate(sorted({curve.dataset for curve in data.curves})):
         yield _name("training", number, dataset), plots.training_curves(data.curves, dataset)
     if data.costs:
@@ -107,13 +107,7 @@ def _name(kind: str, number: int, title: str) -> str:
 
 
 def _render(data: ReportData, figures: dict[str, str]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = environment()
     filters: dict[str, Callable[..., Any]] = {
         "top1": lambda row: top1_text(row, "±"),
         "improvement": improvement_text,
@@ -121,13 +115,12 @@ def _render(data: ReportData, figures: dict[str, str]) -> str:
         "megabytes": lambda value: "-" if value is None else f"{value / 1e6:,.0f}",
         "grouped": lambda value: "-" if value is None else f"{value:,}",
     }
-    environment.filters.update(filters)
+    pages.filters.update(filters)
     groups: dict[str, list[Markup]] = {}
     for name, svg in figures.items():
-        # The SVG is made by this package from escaped text, so it may stand in the page as it is.
-        groups.setdefault(name.split("-")[0], []).append(Markup(_inline(svg)))  # noqa: S704
+        groups.setdefault(name.split("-")[0], []).append(inline(svg))
     groups["source"], groups["target"] = groups["comparison"][:1], groups["comparison"][1:]
-    template = environment.get_template("report.html.j2")
+    template = pages.get_template("report.html.j2")
     searches = any(trajectory.records for trajectory in data.trajectories)
     return template.render(
         data=data,
@@ -138,13 +131,3 @@ def _render(data: ReportData, figures: dict[str, str]) -> str:
         target_notes=notes(data.target_rows),
         total_seconds=sum(cost.seconds for cost in data.costs),
     )
-
-
-def _inline(svg: str) -> str:
-    """Return a figure as it may stand inside a page: coloured by the page, and without a fixed size."""
-    svg = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)
-    head, rest = svg.split(">", 1)
-    width = re.search(r' width="([\d.]+)(pt)?"', head)
-    pixels = float(width[1]) * (4 / 3 if width[2] else 1) if width else 600.0
-    head = re.sub(r' (width|height)="[^"]*"', "", head)
-    return themed(f'{head} style="width:{pixels:.0f}px">{rest}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +16,15 @@ from nasbench.core.errors import ComparisonError, ConfigError
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(ge=0)]
+
+
+def _check_bins(edges: tuple[float, ...], before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    bins = len(edges) - 1
+    if len(before) != bins or len(after) != bins:
+        raise ConfigError(
+            f"a histogram with {len(edges)} edges needs {bins} counts before and after; "
+            f"there are {len(before)} and {len(after)}."
+        )
 
 
 @component
@@ -44,12 +54,31 @@ class EntropyHistogram:
     zeros_after: Count = 0
 
     def __post_init__(self) -> None:
-        bins = len(self.edges) - 1
-        if len(self.before) != bins or len(self.after) != bins:
-            raise ConfigError(
-                f"a histogram with {len(self.edges)} edges needs {bins} counts before and after; "
-                f"there are {len(self.before)} and {len(self.after)}."
-            )
+        _check_bins(self.edges, self.before, self.after)
+
+
+@component
+class ScoreHistogram:
+    """A histogram of any score with a proxy's share.
+
+    Attributes:
+        proxy: Name of the proxy.
+        selector: Registered name.
+        score: What stands below the axis, with its unit, for example ``reconstruction_loss``.
+        edges: [B+1], ascending.
+        before: Examples of the dataset a bin, [B].
+        after: Examples of the proxy a bin, [B].
+    """
+
+    proxy: str
+    selector: str
+    score: str
+    edges: tuple[float, ...]
+    before: tuple[Count, ...]
+    after: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        _check_bins(self.edges, self.before, self.after)
 
 
 @component
@@ -61,11 +90,13 @@ class SearchTrajectory:
         operations: Group (``normal``, ``reduce``) -> names of the candidate operations, in alpha order.
         records: ``SearchResult.trajectory``: one mapping an epoch; of its keys ``alphas`` (group -> [E][O], before
             softmax), ``alpha_entropy``, ``skip_share``, ``parameter_free_share`` and ``one_shot_top1`` are shown.
+        drawn: Group -> SVG text of `plots.alpha_trajectory`, where it was drawn before; fourteen panels take a second.
     """
 
     title: str
     operations: Mapping[str, tuple[str, ...]]
     records: tuple[Mapping[str, Any], ...]
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     def weights(self, group: str) -> npt.NDArray[np.float64]:
         """Return softmax(alpha) of a group, float64 [epochs, E, O].

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nasbench.core.errors import FileReadError, ScoreError
 from nasbench.core.files import FINGERPRINT_CHARS, atomic_path, canonical_json
 from nasbench.core.ids import ArrowStrings, to_arrow
+from nasbench.core.pages import release_pages
 
 FEATURES = "features"
 """What a selector that reads features names in its ``needs``, and a scorer that makes them in its ``columns``."""
@@ -130,6 +131,7 @@ def _blocks(features: npt.NDArray[np.float32]) -> Iterator[slice]:
     rows = max(1, _BLOCK // features.shape[1])
     for start in range(0, len(features), rows):
         yield slice(start, start + rows)
+        release_pages(features)
 
 
 def _check_features(features: npt.NDArray[np.float32], rows: int) -> None:

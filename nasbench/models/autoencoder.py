@@ -37,7 +37,7 @@ class ConvAutoencoder(nn.Module):
 
     Example:
         >>> sum(weight.numel() for weight in ConvAutoencoder(3, 32).parameters())
-        215107
+        215267
     """
 
     def __init__(self, channels: int, side: int) -> None:

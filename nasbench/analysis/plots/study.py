@@ -1,121 +1,19 @@
-"""Figures as SVG text; the only importer of matplotlib. Equal input gives equal bytes."""
+"""Figures of a study's report: comparison, searches, trainings, costs."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nasbench.analysis.layout import edge_panels
-from nasbench.analysis.palette import BAD, FAINT, FONT, GOOD, INK, MUTED, SERIES, operation_colour
-from nasbench.analysis.report_data import CostRow, EntropyHistogram, SearchTrajectory, TrainingCurve
+from nasbench.analysis.palette import BAD, FAINT, GOOD, MUTED, SERIES, operation_colour
+from nasbench.analysis.plots.frame import new_figure, svg_of
+from nasbench.analysis.report_data import CostRow, SearchTrajectory, TrainingCurve
 from nasbench.analysis.tables import ComparisonRow
 from nasbench.core.errors import ComparisonError
-
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "nasbench",
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # names may hold a dollar sign
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.0,
-}
-
-
-@contextmanager
-def _figure(
-    rows: int,
-    columns: int,
-    size: tuple[float, float],
-    *,
-    layout: Literal["constrained"] | None = "constrained",
-    **options: Any,
-) -> Iterator[tuple[Figure, Any]]:
-    """Yield a figure and its axes [rows, columns] in the house style; nothing global is touched."""
-    with rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=size, layout=layout)
-        FigureCanvasSVG(figure)
-        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def _svg(figure: Figure) -> str:
-    """Return the figure as SVG without dates, metadata, DOCTYPE and any address but the name space's."""
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = text.replace('xmlns:xlink="http://www.w3.org/1999/xlink" ', "").replace("xlink:href", "href")
-    used = set(re.findall(r"(?:href=\"|url\()#([^\")]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    return text.replace("DejaVu Sans", FONT).replace(f"'{FONT}'", FONT)
-
-
-def entropy_histogram(histogram: EntropyHistogram) -> str:
-    """Draw how the entropies of a dataset are spread, and what share of each bin a proxy takes.
-
-    Args:
-        histogram: Of one proxy.
-
-    Returns:
-        SVG text: above, the numbers of examples; below, the share of each bin that was taken, in percent.
-    """
-    edges = np.asarray(histogram.edges)
-    before, after = np.asarray(histogram.before), np.asarray(histogram.after)
-    if histogram.zeros_before:  # drawn as a bin of its own, left of the others
-        edges = np.append(edges[0] - 2 * histogram.bin_width, edges)
-        edges = np.insert(edges, 1, edges[0] + histogram.bin_width)
-        before = np.concatenate([[histogram.zeros_before, 0], before])
-        after = np.concatenate([[histogram.zeros_after, 0], after])
-    share = 100.0 * after / np.maximum(before, 1)
-    selected, total = int(after.sum()), int(before.sum())
-    with _figure(2, 1, (7.2, 3.6), sharex=True, height_ratios=(3, 1.2)) as (figure, axes):
-        top, bottom = axes[:, 0]
-        top.stairs(before, edges, fill=True, color=MUTED, alpha=0.35, label=f"whole set ({total:,})")
-        top.stairs(after, edges, fill=True, color=SERIES[0], label=f"{histogram.proxy} ({selected:,})")
-        top.set_ylabel("examples a bin")
-        top.set_title(f"{histogram.proxy}: {histogram.selector}")
-        top.legend(loc="upper left")
-        bottom.stairs(share, edges, fill=True, color=SERIES[0])
-        bottom.axhline(100.0 * selected / max(total, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        bottom.set_ylim(0, 104)
-        bottom.set_ylabel("taken, %")
-        zeros = " (leftmost: exactly 0)" if histogram.zeros_before else ""
-        bottom.set_xlabel(f"log10 of entropy in nats{zeros}")
-        for axis in (top, bottom):
-            axis.grid(axis="y")
-        return _svg(figure)
 
 
 def comparison(rows: Sequence[ComparisonRow], title: str = "") -> str:
@@ -132,7 +30,7 @@ def comparison(rows: Sequence[ComparisonRow], title: str = "") -> str:
     if not rows:
         raise ComparisonError("there is no row to draw. Compare cells first.")
     heights = np.arange(len(rows))[::-1]
-    with _figure(1, 2, (8.4, 1.15 + 0.42 * len(rows)), sharey=True, width_ratios=(1.1, 1)) as (figure, axes):
+    with new_figure(1, 2, (8.4, 1.15 + 0.42 * len(rows)), sharey=True, width_ratios=(1.1, 1)) as (figure, axes):
         left, right = axes[0]
         for row, height in zip(rows, heights, strict=True):
             colour = MUTED if row.verdict == "baseline" else SERIES[0]
@@ -153,7 +51,7 @@ def comparison(rows: Sequence[ComparisonRow], title: str = "") -> str:
         for axis in (left, right):
             axis.grid(axis="x")
             axis.tick_params(axis="y", length=0)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _draw_interval(axis: Axes, row: ComparisonRow, height: float) -> None:
@@ -187,7 +85,7 @@ def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
     epochs = np.arange(1, len(weights) + 1)
     size = (1.75 * num_columns + 0.6, 1.25 * num_rows + 1.3)
     # Margins are set by hand, as fitting so many panels takes seconds.
-    with _figure(num_rows, num_columns, size, layout=None, sharex=True, sharey=True) as (figure, axes):
+    with new_figure(num_rows, num_columns, size, layout=None, sharex=True, sharey=True) as (figure, axes):
         figure.subplots_adjust(
             left=0.6 / size[0], right=1 - 0.1 / size[0], bottom=0.85 / size[1], top=1 - 0.55 / size[1],
             wspace=0.1, hspace=0.32,
@@ -210,7 +108,7 @@ def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
         figure.legend(handles, labels, loc="lower left", ncols=4, fontsize=8)
         title = f"{trajectory.title}: softmax(alpha) of the {group} cell, epochs 1 to {len(weights)}"
         figure.suptitle(title, x=0.1 / size[0], ha="left", fontsize=9.5, fontweight="bold")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
@@ -234,7 +132,7 @@ def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
     )
     if not any(trajectory.records for trajectory in trajectories):
         raise ComparisonError("there is no epoch of a search to draw. Search first.")
-    with _figure(1, len(shown), (10.4, 2.9)) as (figure, axes):
+    with new_figure(1, len(shown), (10.4, 2.9)) as (figure, axes):
         for number, trajectory in enumerate(trajectories):
             for axis, (key, _, factor) in zip(axes[0], shown, strict=True):
                 epochs = [epoch for epoch, record in enumerate(trajectory.records, 1) if key in record]
@@ -252,7 +150,7 @@ def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
                 axis.set_ylim(-4, 104)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def training_curves(curves: Sequence[TrainingCurve], dataset: str) -> str:
@@ -269,7 +167,7 @@ def training_curves(curves: Sequence[TrainingCurve], dataset: str) -> str:
     groups = sorted({curve.group for curve in shown}, key=lambda name: ("random-sampling" not in name, name))
     if not groups:
         raise ComparisonError(f"there is no training on {dataset!r} to draw. Augment first.")
-    with _figure(1, 1, (7.2, 3.2)) as (figure, axes):
+    with new_figure(1, 1, (7.2, 3.2)) as (figure, axes):
         axis = axes[0, 0]
         for number, group in enumerate(groups):
             colour = MUTED if "random-sampling" in group else SERIES[number % len(SERIES)]
@@ -285,7 +183,7 @@ def training_curves(curves: Sequence[TrainingCurve], dataset: str) -> str:
         axis.grid(axis="y")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def cost_bars(costs: Sequence[CostRow]) -> str:
@@ -302,7 +200,7 @@ def cost_bars(costs: Sequence[CostRow]) -> str:
     stages = list(dict.fromkeys(cost.stage for cost in costs))
     items = [[cost.seconds for cost in costs if cost.stage == stage] for stage in stages]
     heights = np.arange(len(stages))[::-1]
-    with _figure(1, 1, (7.2, 0.8 + 0.32 * len(stages))) as (figure, axes):
+    with new_figure(1, 1, (7.2, 0.8 + 0.32 * len(stages))) as (figure, axes):
         axis = axes[0, 0]
         for height, seconds in zip(heights, items, strict=True):
             starts = np.concatenate([[0.0], np.cumsum(seconds)[:-1]])
@@ -316,4 +214,4 @@ def cost_bars(costs: Sequence[CostRow]) -> str:
         axis.set_xlabel("seconds of wall time")
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x")
-        return _svg(figure)
+        return svg_of(figure)

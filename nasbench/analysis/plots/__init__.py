@@ -1,0 +1,21 @@
+"""Figures as SVG text; the only importer of matplotlib. Equal input gives equal bytes."""
+
+from __future__ import annotations
+
+from nasbench.analysis.plots.proxies import class_counts, entropy_histogram, score_histogram
+from nasbench.analysis.plots.study import alpha_trajectory, comparison, cost_bars, search_health, training_curves
+from nasbench.analysis.plots.tuning import fraction_outcome, importances, optimisation_history
+
+__all__ = [
+    "alpha_trajectory",
+    "class_counts",
+    "comparison",
+    "cost_bars",
+    "entropy_histogram",
+    "fraction_outcome",
+    "importances",
+    "optimisation_history",
+    "score_histogram",
+    "search_health",
+    "training_curves",
+]
