@@ -86,7 +86,8 @@ def reduced(before: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def draw(stages: Mapping[str, Any]) -> str:
-    """Return the graph as SVG text, equal for equal stages."""
+    """Return the graph as SVG text, equal for equal stages; without stamp_inputs, which makes no result."""
+    stages = {name: stage for name, stage in stages.items() if name != "stamp_inputs"}
     before = reduced(edges(stages))
     depth = layers(before)
     depth["make_report"] = max(depth.values()) + 1
