@@ -141,7 +141,7 @@ def main() -> None:
     if options.quick:
         lines = in_memory(4000, 64, 400, 2) + from_file(4000, 2048, (100, 400))
     else:
-        lines = [*in_memory(50_000, 64, 1500, 3), *in_memory(50_000, 64, 5000, 3)]
+        lines = [*in_memory(50_000, 64, 1500, 3), *in_memory(50_000, 64, 5000, 2)]
         lines += from_file(150_000, 2048, (1500, 15_000))
     report("k_center", lines, options.json)
 

@@ -18,8 +18,8 @@ from nasbench.core.files import check_writable
 
 @click.command()
 @click.option("--scorer", "scorer_name", metavar="NAME", default="entropy", help="See `nasbench list scorers`.")
-@click.option("--dataset", default="image-folder")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--dataset", default="image-folder", help="See `nasbench list datasets`.")
+@click.option("--root", type=click.Path(path_type=Path), default=Path("data"), help="Folder of its files.")
 @click.option("--split", default="train", help="Split that is scored, and trained on where no weights are given.")
 @click.option("--test-split", default="test", help="Split that a training is tested on.")
 @click.option("--model", default=None, help="resnet20, resnet56, ... or timm:<name>; the scorer's own if absent.")

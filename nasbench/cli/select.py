@@ -21,10 +21,10 @@ from nasbench.cli.parts import build, dataset_of, explained, say, table_for
 )
 @click.option("--selector", default=None, help="See `nasbench list selectors`.")
 @click.option("--preset", default=None, help="A published proxy instead, for example imagenet1k-p4 (NASTransfer).")
-@click.option("--fraction", type=float, default=None)
-@click.option("--size", type=int, default=None)
+@click.option("--fraction", type=float, default=None, help="Share of the examples that the selector can choose from.")
+@click.option("--size", type=int, default=None, help="Or their number.")
 @options.seed
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSON: the proxy.")
 @click.option(
     "--explain",
     type=click.Path(path_type=Path, file_okay=False),
@@ -32,7 +32,7 @@ from nasbench.cli.parts import build, dataset_of, explained, say, table_for
     help="Folder for an offline page about the selection, with its figures; --dataset adds pictures.",
 )
 @click.option("--dataset", default=None, help="The images that were scored.")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--root", type=click.Path(path_type=Path), default=Path("data"), help="Folder of its files.")
 @click.option("--split", default="train")
 @options.pairs("--dataset-set", "dataset_settings", "A field of the dataset; may be repeated.")
 @options.settings("the selector")

@@ -28,7 +28,7 @@ class KMeansOutlierRemoval(ScoreSelector):
     Formula: D' = argmin over |D'| = k of the sum over D' of min_j d(mu_j, x), mu_1 to mu_K from K-means.
     Reference: Moser, Raue, Hees and Dengel, Less is More: Proxy Datasets in NAS Approaches, CVPR Workshops 2022,
     arXiv:2203.06905, section 3.2.2, equation 3.
-    Differs from the paper: x is a row of the table's features, whatever scorer made them, where the paper takes the
+    Differs from the paper: here x is a row of the features, whatever scorer made them, where the paper takes the
     pixels. The text prints no K; the authors' code was run with 50, 100, 150 and 200, and 100, the number of classes
     of its dataset, is the default here. That code standardises each dimension, starts from random rows and keeps
     the best of 100 runs: ``standardize=True, init="random", num_inits=100``; of that the text says nothing, so it is
@@ -89,7 +89,7 @@ class ClassConditionalOutlierRemoval(ProxySelector):
     of class C_j, q_j its share of k.
     Reference: Moser, Raue, Hees and Dengel, Less is More: Proxy Datasets in NAS Approaches, CVPR Workshops 2022,
     arXiv:2203.06905, section 3.3.2, equation 6.
-    Differs from the paper: x is a row of the table's features, whatever scorer made them, where the paper takes the
+    Differs from the paper: here x is a row of the features, whatever scorer made them, where the paper takes the
     pixels. The paper asks for about r n_j of each class, its code rounds that down; here shares are rounded by
     largest remainder, so that k is met exactly. Ties: the earlier row is nearer.
 

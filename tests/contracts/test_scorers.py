@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "entropy": {"recipe": RECIPE, "batch_size": 8},
     "features": {"recipe": RECIPE, "batch_size": 8},
     "forgetting": {"recipe": RECIPE | {"epochs": 3}},
+    "pixels": {"batch_size": 8},
     "reconstruction": {"epochs": 2, "batch_size": 8},
     "transfer-loss": {"backbone": TINY, "weights": backbone_file(), "recipe": CONSTANT, "batch_size": 8},
 }
@@ -64,6 +65,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "entropy": CLASSIFIER,
     "features": CLASSIFIER,
     "forgetting": {"model": TINY, "recipe": RECIPE | {"epochs": 4}},
+    "pixels": {"batch_size": 16},
     "reconstruction": {"loss": "bce", "epochs": 1, "batch_size": 10, "learning_rate": 0.01},
     "transfer-loss": {
         "backbone": "timm:test_resnet.r160_in1k",
@@ -79,8 +81,8 @@ ELSEWHERE = {
     "features": {"weights", "pretrained", "batch_size"},
     "transfer-loss": {"batch_size"},
 }
-SAME = {("transfer-loss", "backbone")}
-"""Changes that are another name for the same; a test of their own shows that the name matters."""
+SAME = {("transfer-loss", "backbone"), ("pixels", "batch_size")}
+"""Changes that are another name for the same (a test of its own shows that it matters), or matter for memory only."""
 
 
 def made_up(count: int, seed: int, channels: int = 1, side: int = 8) -> ImageSet:
@@ -140,6 +142,8 @@ def trained(tmp_path_factory):
 
 
 every_member = pytest.mark.parametrize("name", SCORERS.names())
+TRAINED = [name for name in SCORERS.names() if name != "pixels"]  # which has nothing to train
+every_trained_member = pytest.mark.parametrize("name", TRAINED)
 
 
 def test_every_member_is_known_here():
@@ -169,7 +173,7 @@ def test_member_is_a_documented_frozen_component(name):
 @every_member
 def test_scores_are_finite_named_and_of_this_dataset(name, tmp_path, trained):
     _, metrics, table = trained(name)
-    assert 0 <= metrics.get("top1", metrics.get("test_loss", -1)) <= 1
+    assert name not in TRAINED or 0 <= metrics.get("top1", metrics.get("test_loss", -1)) <= 1
     assert set(arrays(table)) == set(SCORERS.get(name).columns)
     assert all(column.dtype == np.float64 and np.isfinite(column).all() for column in table.columns.values())
     if table.features is not None:
@@ -182,7 +186,7 @@ def test_scores_are_finite_named_and_of_this_dataset(name, tmp_path, trained):
     assert same(load_table(tmp_path / "table.parquet"), table)
 
 
-@every_member
+@every_trained_member
 def test_same_seed_same_files_and_scores_other_seed_others(name, tmp_path, trained):
     folder, _, first = trained(name)
     train(build(name), tmp_path / "b")
@@ -212,7 +216,7 @@ class Killed(NullTracker):
         raise KeyboardInterrupt
 
 
-@every_member
+@every_trained_member
 def test_a_killed_training_goes_on_and_gives_the_same_bytes(name, tmp_path, trained):
     checkpoint = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -290,7 +294,7 @@ def test_images_of_another_shape_are_refused(name, images, trained):
         score(build(name), trained(name)[0], images)
 
 
-@every_member
+@every_trained_member
 def test_an_altered_file_is_refused(name, tmp_path, trained):
     for path in trained(name)[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -302,7 +306,7 @@ def test_an_altered_file_is_refused(name, tmp_path, trained):
         score(build(name), tmp_path)
 
 
-@every_member
+@every_trained_member
 def test_a_loss_that_is_not_finite_is_named(name, tmp_path):
     rate = {"learning_rate": 1e30}
     changes = rate if name == "reconstruction" else {"recipe": SMALL[name]["recipe"] | rate}
@@ -316,7 +320,7 @@ def test_a_loss_that_is_not_finite_is_named(name, tmp_path):
         both()
 
 
-@every_member
+@every_trained_member
 def test_given_weights_are_taken_only_where_nothing_is_trained(name, tmp_path):
     scorer = build(name)
     assert not scorer.takes_given_weights
@@ -331,3 +335,11 @@ def test_listing_the_family_imports_no_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_pixels_are_the_images_themselves(tmp_path):
+    scorer = build("pixels")
+    assert scorer.takes_given_weights
+    scorer.adopt(TRAIN, tmp_path)
+    whole = TRAIN.images.transpose(0, 3, 1, 2).reshape(len(TRAIN), -1) / 255
+    assert np.abs(score(scorer, tmp_path).features - whole).max() < 1e-6
