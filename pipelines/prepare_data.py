@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+from nasbench.datasets.duplicates import repeated
 from nasbench.datasets.prepared import save_prepared
 from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, run_stage
 
@@ -19,7 +21,15 @@ def body(stage: Stage) -> Outcome:
     train, test = splits["train"], splits["test"]
     save_prepared(stage.output, train, test, {"dataset": section.dataset})
     channels, height, width = train.image_shape
+    twice, shared = repeated(train), repeated(train, test)
+    for what, pairs in (("stand twice in train", twice), ("stand in train and in test", shared)):
+        if pairs:
+            named = ", ".join(f"{one} = {other}" for one, other in pairs[:10])
+            sys.stderr.write(
+                f"{role}: {len(pairs)} images {what}, pixel for pixel: {named}{' ...' * (len(pairs) > 10)}\n"
+            )
     metrics = {
+        "num_repeated": len(twice), "num_shared_with_test": len(shared),
         "num_train": len(train), "num_test": len(test), "num_classes": train.num_classes,
         "channels": channels, "height": height, "width": width,
     }  # fmt: skip
