@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,21 @@ def test_both_ways_are_timed_in_turns(common, monkeypatch) -> None:
     assert (result.ours.median, result.ours.minimum, result.ratio) == (2.0, 1.0, 10.0)
 
 
-def test_a_warm_up_is_not_timed(common) -> None:
+def test_a_warm_up_is_not_timed(common, monkeypatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(common.time, "perf_counter", lambda: float(next(clock)))
     calls: list[int] = []
     result = common.compare("x", lambda: calls.append(1), lambda: None, rounds=2, warm_up=True)
     assert (len(calls), len(result.ours.seconds)) == (3, 2)
+
+
+def test_a_short_call_is_timed_often(common, monkeypatch) -> None:
+    clock = iter([0.0, 0.02, 1.0, 1.2])
+    monkeypatch.setattr(common.time, "perf_counter", lambda: next(clock))
+    calls: list[int] = []
+    value, seconds = common.timed(lambda: calls.append(1) or len(calls))
+    assert (value, len(calls)) == (1, 6), "once, and five times to fill a tenth of a second"
+    assert seconds == pytest.approx(0.2 / 5)
 
 
 def test_ways_that_disagree_are_refused(common) -> None:
