@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from click import Context
 
 from nasbench.analysis.selector_page import FIGURES, INDEX, fixed_part, index_text, page_text
 from nasbench.cli import cli
@@ -57,6 +58,8 @@ def test_the_commands_of_the_pages_exist():
     for command in commands:
         program, name, *words = shlex.split(command)
         assert program == "nasbench"
-        parsed = cli.commands[name].make_context(name, words, resilient_parsing=True)  # type: ignore[attr-defined]
+        parsed = cli.commands[name].make_context(  # type: ignore[attr-defined]
+            name, words, parent=Context(cli, **cli.context_settings), resilient_parsing=True
+        )
         assert parsed.params["names"][0] in SELECTORS.names()
         assert not parsed.args

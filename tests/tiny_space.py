@@ -57,7 +57,10 @@ class TinySpace(SearchSpace):
     def operations(self):
         return {"normal": OPERATIONS, "reduce": OPERATIONS}
 
-    def discretize(self, alphas):
+    def one_hot(self, genotype):
+        return {group: np.eye(3)[[gene]] for group, gene in zip(("normal", "reduce"), genotype.genes, strict=True)}
+
+    def discretize(self, alphas, edge_norm=None):
         return Genotype(space=self.name, genes=tuple(int(alphas[group].argmax()) for group in ("normal", "reduce")))
 
     def cells(self, genotype):

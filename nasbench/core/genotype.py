@@ -47,29 +47,52 @@ class Cell:
     """A cell in readable form.
 
     Attributes:
-        nodes: For each intermediate node its incoming edges as (operation, input state); state 0 is the
-            output of cell k-2, state 1 that of cell k-1, state 2 the first intermediate node, and so on.
-        concat: States whose channels are concatenated into the cell's output.
+        nodes: For each intermediate node its incoming edges as (operation, input state). With two inputs, state 0 is
+            the output of cell k-2, state 1 that of cell k-1, and state 2 the first intermediate node; with one
+            input, state 0 is the output of cell k-1 and state 1 the first intermediate node; and so on.
+        concat: States whose channels are concatenated into the cell's output; a single one is the output itself.
+        num_inputs: 1 or 2 input states.
+        node_operations: For each intermediate node the operation on the sum of its edges, where operations sit on
+            nodes (NAS-Bench-101 and -1Shot1); empty where they sit on edges.
+        width: Channels C of the cell, where the genotype decides on it.
     """
 
     nodes: tuple[tuple[tuple[str, int], ...], ...]
     concat: tuple[int, ...]
+    num_inputs: int = 2
+    node_operations: tuple[str, ...] = ()
+    width: int | None = None
 
     def __post_init__(self) -> None:
+        first = self.num_inputs
+        if first not in {1, 2}:
+            raise GenotypeError(f"a cell has 1 or 2 inputs, not {first}. Correct num_inputs.")
+        if self.node_operations and len(self.node_operations) != len(self.nodes):
+            raise GenotypeError(f"{len(self.node_operations)} node operations for {len(self.nodes)} nodes. Name each.")
+        if self.width is not None and self.width < 1:
+            raise GenotypeError(f"width {self.width} must be at least 1. Correct the cell.")
         for index, edges in enumerate(self.nodes):
             for operation, source in edges:
-                if not 0 <= source < index + 2:
+                if not 0 <= source < index + first:
                     raise GenotypeError(
-                        f"node {index + 2} has an edge {operation!r} from state {source}; "
-                        f"allowed are states 0 to {index + 1}. Correct the cell."
+                        f"node {index + first} has an edge {operation!r} from state {source}; "
+                        f"allowed are states 0 to {index + first - 1}. Correct the cell."
                     )
-        states = len(self.nodes) + 2
-        if not self.concat or any(not 2 <= state < states for state in self.concat):
-            raise GenotypeError(f"concat {self.concat} must name intermediate states from 2 to {states - 1}.")
+        states = len(self.nodes) + first
+        lowest = 0 if self.node_operations else first  # there the input may be part of the output
+        if not self.concat or any(not lowest <= state < states for state in self.concat):
+            raise GenotypeError(
+                f"concat {self.concat} must name intermediate states from {lowest} to {states - 1}. Correct the cell."
+            )
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Every chosen operation, be it on an edge or on a node."""
+        return self.node_operations or tuple(operation for edges in self.nodes for operation, _ in edges)
 
     @classmethod
     def from_plain(cls, value: Mapping[str, Any]) -> Cell:
-        """Build a cell from JSON values (``nodes`` a list of lists of [operation, input], ``concat``).
+        """Build a cell from JSON values: ``nodes`` a list of lists of [operation, input], ``concat``, and the others.
 
         Raises:
             GenotypeError: The value has another form.
@@ -77,16 +100,28 @@ class Cell:
         try:
             nodes = tuple(tuple((_text(op), _whole(source)) for op, source in edges) for edges in value["nodes"])
             concat = tuple(_whole(state) for state in value["concat"])
-        except (KeyError, TypeError, ValueError) as error:
+            num_inputs = _whole(value.get("num_inputs", 2))
+            node_operations = tuple(_text(operation) for operation in value.get("node_operations", ()))
+            width = None if value.get("width") is None else _whole(value["width"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GenotypeError(
                 f"not a cell: {value!r} ({type(error).__name__}: {error}). Give 'nodes', a list of [operation, input] "
                 f"for each node, and 'concat'."
             ) from error
-        return cls(nodes=nodes, concat=concat)
+        return cls(nodes=nodes, concat=concat, num_inputs=num_inputs, node_operations=node_operations, width=width)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the cell as JSON values, the inverse of `from_plain`."""
-        return {"nodes": [[[op, source] for op, source in edges] for edges in self.nodes], "concat": list(self.concat)}
+        """Return the cell as JSON values, the inverse of `from_plain`; defaults are left out."""
+        plain: dict[str, Any] = {
+            "nodes": [[[op, source] for op, source in edges] for edges in self.nodes], "concat": list(self.concat)
+        }  # fmt: skip
+        if self.num_inputs != 2:
+            plain["num_inputs"] = self.num_inputs
+        if self.node_operations:
+            plain["node_operations"] = list(self.node_operations)
+        if self.width is not None:
+            plain["width"] = self.width
+        return plain
 
 
 def _whole(value: object) -> int:

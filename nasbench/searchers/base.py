@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Genotype
 from nasbench.datasets.base import ImageSet
-from nasbench.spaces.base import NetworkShape, SearchSpace
+from nasbench.spaces.base import NetworkShape, SearchSpace, Trait
 from nasbench.tracking.tracker import Tracker
 from nasbench.training.recipe import Augmentation
 
@@ -50,18 +51,20 @@ class SearchResult:
     """What a search gives.
 
     Attributes:
-        genotype: After the last epoch's updates.
+        genotype: After the last epoch's updates, or of the epoch that an early stop went back to.
         trajectory: One record an epoch: ``epoch``, losses, ``one_shot_top1`` (accuracy of the supernet on the
             alpha half, not of the trained cell), ``alpha_entropy`` (mean over edges, nats), ``skip_share``,
             ``parameter_free_share`` (both of the derived genotype's operations, 0 to 1), ``genes``, ``alphas``.
         seconds: Wall time of this process.
         warnings: For example a collapse to parameter-free operations.
+        notes: What was adapted to a small proxy, or why the search ended before its last epoch.
     """
 
     genotype: Genotype
     trajectory: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Searcher(ABC):
@@ -69,9 +72,38 @@ class Searcher(ABC):
 
     Attributes:
         name: Registered name.
+        needs: Traits that a space must have to be searched.
+        defaults_from: Whose the defaults of the fields are.
     """
 
     name: ClassVar[str]
+    needs: ClassVar[frozenset[Trait]] = frozenset()
+    defaults_from: ClassVar[str] = "this project"
+
+    @classmethod
+    def spaces(cls) -> tuple[str, ...]:
+        """Return the names of the registered spaces that can be searched."""
+        from nasbench.spaces import SPACES
+
+        return tuple(name for name in SPACES.names() if cls.can_search(SPACES.get(name)))
+
+    @classmethod
+    def can_search(cls, space: type[SearchSpace]) -> bool:
+        """Whether a space has what this searcher needs."""
+        return cls.needs <= space.traits
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that cannot be searched.
+
+        Raises:
+            ConfigError: Says what the space lacks and which ones can be searched.
+        """
+        if not self.can_search(type(space)):
+            lacks = ", ".join(sorted(self.needs - space.traits)) or "alphas of that form"
+            raise ConfigError(
+                f"{self.name} cannot search the space {space.name!r}, which has no {lacks}. It can search: "
+                f"{', '.join(self.spaces())}."
+            )
 
     @abstractmethod
     def search(self, task: SearchTask, tracker: Tracker) -> SearchResult:

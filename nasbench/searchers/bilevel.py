@@ -6,63 +6,28 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasbench.config.component import fields_of
-from nasbench.core.errors import CheckpointError, TrainingError
-from nasbench.core.files import fingerprint
+from nasbench.core.errors import TrainingError
 from nasbench.core.genotype import Genotype
-from nasbench.core.seeding import derive_seed, generator
+from nasbench.core.seeding import derive_seed
 from nasbench.searchers import diagnostics
 from nasbench.searchers.base import SearchResult, SearchTask
-from nasbench.searchers.halves import Halves
-from nasbench.searchers.hypergradient import AlphaGradient, AlphaStep, first_order
-from nasbench.searchers.relaxations import Relaxation, softmax
+from nasbench.searchers.hypergradient import AlphaStep, put_back
+from nasbench.searchers.search_state import SearchState
 from nasbench.searchers.settings import BilevelSettings
+from nasbench.searchers.strategy import EpochEnd, Moment, Strategy
+from nasbench.spaces.base import Mixture
 from nasbench.tracking.tracker import Tracker
-from nasbench.training.augment import check_shape
-from nasbench.training.checkpoint import load_checkpoint, save_checkpoint
-from nasbench.training.determinism import device_of, seeded
+from nasbench.training.determinism import seeded
 from nasbench.training.metrics import Average, evaluate, evaluating, progress
 from nasbench.training.schedule import cosine
 
 LOG = logging.getLogger(__name__)
-ALPHA_SCALE = 1e-3
-_CURVES = (
-    "train_loss",
-    "train_top1",
-    "valid_loss",
-    "one_shot_top1",
-    "alpha_entropy",
-    "skip_share",
-    "parameter_free_share",
-    "learning_rate",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strategy:
-    """What one gradient searcher does differently from the next.
-
-    Attributes:
-        alpha_gradient: First or second order.
-        weight_relaxation: Edge weights while the weights are trained.
-        alpha_relaxation: Edge weights while the alphas are trained, and in the evaluation.
-        alphas_first: Within a step train the alphas, then the weights (DARTS), or the other way round (GDAS).
-        before_epoch: Called with the supernet, the alphas (which it may change in place) and the epoch.
-    """
-
-    alpha_gradient: AlphaGradient = first_order
-    weight_relaxation: Relaxation = softmax
-    alpha_relaxation: Relaxation = softmax
-    alphas_first: bool = True
-    before_epoch: Callable[[nn.Module, Mapping[str, Tensor], int], None] | None = None
 
 
 def bilevel_search(
@@ -76,7 +41,7 @@ def bilevel_search(
     in the code of Na et al., arXiv:2106.04784), not by a fresh one each step; the genotype is derived after the last
     update.
 
-    The checkpoint holds weights, alphas, both optimisers, the place in the alpha half's order and the trajectory;
+    The checkpoint holds weights, architecture, both optimisers, the place in the alpha half's order and the records;
     every random number of an epoch derives from (seed, epoch), so a resumed search gives the same bits.
 
     Args:
@@ -93,138 +58,79 @@ def bilevel_search(
         TrainingError: A loss or gradient is not finite; the checkpoint of the last good epoch is kept.
     """
     started = time.perf_counter()
-    search = _Search(name, settings, task, strategy)
-    search.resume()
-    for record in search.trajectory:
+    search = _Search(SearchState(name, settings, task, strategy))
+    state = search.state
+    state.resume()
+    for record in state.records:
         _log(tracker, record)
-    steps = len(search.halves.weights)
-    description = f"search {name}"
-    with progress(settings.epochs * steps, len(search.trajectory) * steps, description) as bar:
-        for epoch in range(len(search.trajectory), settings.epochs):
-            search.trajectory.append(search.one_epoch(epoch, bar.update))
-            search.save()
-            _log(tracker, search.trajectory[-1])
-    genotype = Genotype(space=task.space.name, genes=tuple(search.trajectory[-1]["genes"]))
-    cells = task.space.cells(genotype)
+    total, done = state.num_steps(range(state.epochs)), state.num_steps(range(len(state.records)))
+    with progress(total, done, f"search {name}") as bar:
+        while len(state.records) < state.epochs and strategy.stopped_at(state.records) is None:
+            state.records.append(search.one_epoch(len(state.records), bar.update))
+            state.save()
+            _log(tracker, state.records[-1])
+    return _result(state, tracker, time.perf_counter() - started)
+
+
+def _result(state: SearchState, tracker: Tracker, seconds: float) -> SearchResult:
+    stopped = state.strategy.stopped_at(state.records)
+    if stopped is not None:
+        state.notes.append(
+            f"stopped after {len(state.records)} of {state.epochs} epochs; the genotype is that of epoch {stopped}."
+        )
+    last = state.records[-1 if stopped is None else stopped]
+    genotype = Genotype(space=state.task.space.name, genes=tuple(last["genes"]))
+    cells = state.task.space.cells(genotype)
     warnings = tuple(diagnostics.collapse_warning(kind, cells[kind]) for kind in diagnostics.collapsed(cells))
     if warnings:
         tracker.tag("warning", " ".join(warnings))
+    if state.notes:
+        tracker.tag("note", " ".join(state.notes))
     return SearchResult(
-        genotype=genotype,
-        trajectory=tuple(search.trajectory),
-        seconds=time.perf_counter() - started,
-        warnings=warnings,
-    )
+        genotype=genotype, trajectory=tuple(state.records), seconds=seconds, warnings=warnings,
+        notes=tuple(state.notes),
+    )  # fmt: skip
 
 
 def _log(tracker: Tracker, record: Mapping[str, Any]) -> None:
-    tracker.log_metrics({name: record[name] for name in _CURVES}, step=record["epoch"])
+    """Log every number of a record."""
+    numbers = {
+        name: value
+        for name, value in record.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "epoch"
+    }
+    tracker.log_metrics(numbers, step=record["epoch"])
 
 
 class _Search:
-    """State of one search between its epochs."""
+    """Takes the steps of one search."""
 
-    def __init__(self, name: str, settings: BilevelSettings, task: SearchTask, strategy: Strategy) -> None:
-        self.name, self.settings, self.task, self.strategy = name, settings, task, strategy
-        check_shape(task.shape, task.images)
-        device = device_of(task.device)
-        self.halves = Halves(settings, task, device)
-        with seeded(derive_seed(task.seed, "supernet")):
-            model = task.space.supernet(task.shape)
-        self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.weights = list(self.model.parameters())
-        rng = generator(task.seed, "alphas")
-        self.alphas = {
-            group: torch.tensor(ALPHA_SCALE * rng.standard_normal(shape), dtype=torch.float32, device=device)
-            for group, shape in task.space.alpha_shapes.items()
-        }
-        for alpha in self.alphas.values():
-            alpha.requires_grad_()
-        self.weight_optimizer = torch.optim.SGD(
-            self.weights,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.alpha_optimizer = torch.optim.Adam(
-            list(self.alphas.values()),
-            lr=settings.alpha_learning_rate,
-            betas=settings.alpha_betas,
-            weight_decay=settings.alpha_weight_decay,
-        )
-        self.trajectory: list[dict[str, Any]] = []
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint of this search must share with it."""
-        task = self.task
-        return {
-            "searcher": self.name,
-            "fields": fields_of(self.settings),
-            "space": {"name": task.space.name, **fields_of(task.space)},
-            "shape": fields_of(task.shape),
-            "images": task.images.fingerprint,
-            "weight_indices": fingerprint(task.weight_indices.tolist()),
-            "alpha_indices": fingerprint(task.alpha_indices.tolist()),
-            "augmentation": fields_of(task.augmentation),
-            "seed": task.seed,
-        }
-
-    def resume(self) -> None:
-        """Take over the checkpoint, if there is one."""
-        file = self.task.checkpoint
-        state = None if file is None else load_checkpoint(file, "search", self.identity)
-        if state is None:
-            return
-        try:
-            self.model.load_state_dict(state["weights"])
-            with torch.no_grad():
-                for group, alpha in self.alphas.items():
-                    alpha.copy_(state["alphas"][group])
-            self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-            self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-            self.halves.alphas.seek(*state["alpha_place"])
-            self.trajectory = list(state["trajectory"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{file} does not fit this search ({error}). Delete it.") from error
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        if self.task.checkpoint is not None:
-            state = {
-                "weights": self.model.state_dict(),
-                "alphas": {group: alpha.detach() for group, alpha in self.alphas.items()},
-                "weight_optimizer": self.weight_optimizer.state_dict(),
-                "alpha_optimizer": self.alpha_optimizer.state_dict(),
-                "alpha_place": list(self.halves.alphas.place),
-                "trajectory": self.trajectory,
-            }
-            save_checkpoint(self.task.checkpoint, "search", self.identity, state)
+    def __init__(self, state: SearchState) -> None:
+        self.state = state
+        self.strategy, self.settings, self.model = state.strategy, state.settings, state.model
 
     def one_epoch(self, epoch: int, advance: Callable[[], object]) -> dict[str, Any]:
         """Train once over the weight half, then evaluate on the alpha half; returns the epoch's record."""
-        settings, strategy = self.settings, self.strategy
-        rate = cosine(settings.learning_rate, settings.final_learning_rate, epoch, settings.epochs)
-        for group in self.weight_optimizer.param_groups:
-            group["lr"] = rate
+        state, settings = self.state, self.settings
         frozen = epoch < settings.alpha_warmup_epochs
         if frozen:
-            LOG.info("%s, epoch %d: alphas frozen until epoch %d", self.name, epoch, settings.alpha_warmup_epochs)
+            LOG.info("%s, epoch %d: alphas frozen until epoch %d", state.name, epoch, settings.alpha_warmup_epochs)
         average = Average()
         self.model.train()
-        with seeded(derive_seed(self.task.seed, "search-epoch", epoch)):
-            if strategy.before_epoch is not None:
-                strategy.before_epoch(self.model, self.alphas, epoch)
-            for step, batch in enumerate(self.halves.weights.epoch(epoch)):
-                where = f"epoch {epoch}, step {step}"
-                if strategy.alphas_first and not frozen:
-                    self._alpha_step(batch, epoch, rate, where)
-                self._weight_step(batch, epoch, average, where)
-                if not strategy.alphas_first and not frozen:
-                    self._alpha_step(batch, epoch, rate, where)
+        state.begin_epoch(epoch)
+        steps = len(state.halves.weights)
+        rate = self._set_rate(Moment(epoch, state.epochs))
+        with seeded(derive_seed(state.task.seed, "search-epoch", epoch)):
+            for step, batch in enumerate(state.halves.weights.epoch(epoch)):
+                moment = Moment(epoch, state.epochs, step, steps)
+                rate = self._set_rate(moment)
+                if self.strategy.alphas_first and not frozen:
+                    self._alpha_step(batch, moment, rate)
+                self._weight_step(batch, moment, average)
+                if not self.strategy.alphas_first and not frozen:
+                    self._alpha_step(batch, moment, rate)
                 advance()
-            valid_loss, one_shot_top1 = self._evaluate(epoch)
+            valid_loss, one_shot_top1 = self._evaluate(Moment(epoch, state.epochs, steps, steps))
         self._check(valid_loss, f"validation loss after epoch {epoch}")
         return {
             "epoch": epoch,
@@ -235,65 +141,117 @@ class _Search:
             "one_shot_top1": one_shot_top1,
             "alphas_frozen": frozen,
             **self._describe(epoch),
+            **self._extras(epoch),
         }
 
-    def _weight_step(self, batch: tuple[Tensor, Tensor], epoch: int, average: Average, where: str) -> None:
+    def _set_rate(self, moment: Moment) -> float:
+        settings = self.settings
+        place = moment.epoch + (moment.step / moment.steps if settings.schedule == "step" else 0)
+        rate = cosine(settings.learning_rate, settings.final_learning_rate, place, moment.epochs)
+        for group in self.state.weight_optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _logits(self, images: Tensor, mixture: Mixture) -> Tensor:
+        return mixture.apply(self.model, self.strategy.view(images))
+
+    def _weight_step(self, batch: tuple[Tensor, Tensor], moment: Moment, average: Average) -> None:
         images, labels = batch
         with torch.no_grad():
-            edge_weights = self.strategy.weight_relaxation(self.alphas, epoch)
-        self.weight_optimizer.zero_grad(set_to_none=True)
-        logits = self.model(images, edge_weights)
+            mixture = self.strategy.weight_mixture(self.state.architecture, moment)
+        self.state.weight_optimizer.zero_grad(set_to_none=True)
+        logits = self._logits(images, mixture)
         loss = functional.cross_entropy(logits, labels)
         value = float(loss.detach())
-        self._check(value, f"training loss in {where}")
+        self._check(value, f"training loss in epoch {moment.epoch}, step {moment.step}")
         loss.backward()  # type: ignore[no-untyped-call]
         if self.settings.gradient_clip:
-            nn.utils.clip_grad_norm_(self.weights, self.settings.gradient_clip)
-        self.weight_optimizer.step()
+            nn.utils.clip_grad_norm_(self.state.weights, self.settings.gradient_clip)
+        self.state.weight_optimizer.step()
         average.add(value, logits, labels)
 
-    def _alpha_step(self, train: tuple[Tensor, Tensor], epoch: int, rate: float, where: str) -> None:
-        valid = next(self.halves.alphas)
+    def _alpha_step(self, train: tuple[Tensor, Tensor], moment: Moment, rate: float) -> None:
+        valid, state = next(self.state.halves.alphas), self.state
 
         def loss_on(batch: tuple[Tensor, Tensor]) -> Tensor:
-            logits = self.model(batch[0], self.strategy.alpha_relaxation(self.alphas, epoch))
-            return functional.cross_entropy(logits, batch[1])
+            mixture = self.strategy.alpha_mixture(state.architecture, moment)
+            return functional.cross_entropy(self._logits(batch[0], mixture), batch[1])
 
-        alphas, state = list(self.alphas.values()), self.weight_optimizer.state
+        tensors, memory = list(state.architecture.values()), state.weight_optimizer.state
         loss, gradients = self.strategy.alpha_gradient(
             AlphaStep(
                 train_loss=lambda: loss_on(train),
                 valid_loss=lambda: loss_on(valid),
-                weights=self.weights,
-                alphas=alphas,
+                weights=state.weights,
+                alphas=tensors,
                 buffers=list(self.model.buffers()),
-                momenta=[state.get(weight, {}).get("momentum_buffer") for weight in self.weights],
+                momenta=[memory.get(weight, {}).get("momentum_buffer") for weight in state.weights],
                 learning_rate=rate,
                 momentum=self.settings.momentum,
                 weight_decay=self.settings.weight_decay,
             )
         )
-        self._check(float(loss), f"validation loss in {where}")
-        self._check(float(sum(gradient.abs().sum() for gradient in gradients)), f"alpha gradient in {where}")
-        for alpha, gradient in zip(alphas, gradients, strict=True):
-            alpha.grad = gradient
-        self.alpha_optimizer.step()
+        where = f"in epoch {moment.epoch}, step {moment.step}"
+        self._check(float(loss), f"validation loss {where}")
+        self._check(float(sum(gradient.abs().sum() for gradient in gradients)), f"alpha gradient {where}")
+        for values, gradient in zip(tensors, gradients, strict=True):
+            values.grad = gradient
+        if self.settings.alpha_gradient_clip:
+            nn.utils.clip_grad_norm_(tensors, self.settings.alpha_gradient_clip)
+        self._move_architecture()
 
-    def _evaluate(self, epoch: int) -> tuple[float, float]:
+    def _move_architecture(self) -> None:
+        """Take the optimiser's step; rows that the strategy froze keep their values."""
+        kept = [
+            (self.state.architecture[group], torch.from_numpy(rows).to(self.state.device))
+            for group, rows in self.strategy.frozen().items()
+        ]
+        before = [values.detach()[rows].clone() for values, rows in kept]
+        self.state.alpha_optimizer.step()
         with torch.no_grad():
-            edge_weights = self.strategy.alpha_relaxation(self.alphas, epoch)
+            for (values, rows), old in zip(kept, before, strict=True):
+                values[rows] = old
+
+    def _evaluate(self, moment: Moment) -> tuple[float, float]:
+        with torch.no_grad():
+            mixture = self.strategy.evaluation_mixture(self.state.architecture, moment)
         with evaluating(self.model, batch_statistics=self.settings.batch_statistics):
-            return evaluate(lambda images: self.model(images, edge_weights), self.halves.evaluation)
+            return evaluate(lambda images: self._logits(images, mixture), self.state.halves.evaluation)
+
+    def _extras(self, epoch: int) -> dict[str, Any]:
+        """Return what the strategy adds to the record; the network is left as it was."""
+        state = self.state
+        moment = Moment(epoch, state.epochs, 1, 1)
+
+        def valid_loss() -> Tensor:
+            images, labels = next(iter(state.halves.evaluation.epoch(0)))
+            mixture = self.strategy.alpha_mixture(state.architecture, moment)
+            return functional.cross_entropy(self._logits(images, mixture), labels)
+
+        arrays = state.arrays()
+        seed = derive_seed(state.task.seed, "epoch-end", epoch)
+        with put_back(list(self.model.buffers())), seeded(seed):
+            return self.strategy.end_epoch(
+                EpochEnd(
+                    epoch=epoch,
+                    records=state.records,
+                    alphas={group: arrays[group] for group in state.task.space.alpha_shapes},
+                    architecture=state.architecture,
+                    valid_loss=valid_loss,
+                    seed=seed,
+                )
+            )
 
     def _describe(self, epoch: int) -> dict[str, Any]:
-        alphas = {group: alpha.detach().cpu().double().numpy() for group, alpha in self.alphas.items()}
-        genotype = self.task.space.discretize(alphas)
-        cells = self.task.space.cells(genotype)
+        space, arrays = self.state.task.space, self.state.arrays()
+        alphas = {group: arrays[group] for group in space.alpha_shapes}
+        genotype = self.strategy.genotype(space, arrays)
+        cells = space.cells(genotype)
         before = self._collapsed_before()
         for kind in diagnostics.collapsed(cells):
             if kind not in before:
                 text = diagnostics.collapse_warning(kind, cells[kind])
-                LOG.warning("%s, epoch %d: %s", self.name, epoch, text)
+                LOG.warning("%s, epoch %d: %s", self.state.name, epoch, text)
         return {
             "alpha_entropy": diagnostics.alpha_entropy(alphas),
             "skip_share": diagnostics.skip_share(cells),
@@ -303,16 +261,17 @@ class _Search:
         }
 
     def _collapsed_before(self) -> tuple[str, ...]:
-        if not self.trajectory:
+        if not self.state.records:
             return ()
-        last = Genotype(space=self.task.space.name, genes=tuple(self.trajectory[-1]["genes"]))
-        return diagnostics.collapsed(self.task.space.cells(last))
+        space = self.state.task.space
+        last = Genotype(space=space.name, genes=tuple(self.state.records[-1]["genes"]))
+        return diagnostics.collapsed(space.cells(last))
 
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):
-            saved = self.task.checkpoint is not None and len(self.trajectory) > 0
-            kept = f" {self.task.checkpoint} holds the last good epoch." if saved else ""
+            saved = self.state.task.checkpoint is not None and len(self.state.records) > 0
+            kept = f" {self.state.task.checkpoint} holds the last good epoch." if saved else ""
             raise TrainingError(
-                f"{self.name}: the {what} is {value}.{kept} Lower learning_rate, set gradient_clip, "
+                f"{self.state.name}: the {what} is {value}.{kept} Lower learning_rate, set gradient_clip, "
                 f"or check the images."
             )

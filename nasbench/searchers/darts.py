@@ -40,13 +40,16 @@ class Darts(BilevelSettings, Searcher):
     """
 
     name: ClassVar[str] = "darts"
+    defaults_from: ClassVar[str] = "the paper (CIFAR-10, DARTS space)"
 
     order: Literal["first", "second"] = "first"
 
     def search(self, task: SearchTask, tracker: Tracker) -> SearchResult:
         """Run the bilevel loop with softmax edge weights."""
-        from nasbench.searchers.bilevel import Strategy, bilevel_search
+        from nasbench.searchers.bilevel import bilevel_search
         from nasbench.searchers.hypergradient import first_order, second_order
+        from nasbench.searchers.strategy import Strategy
 
+        self.check_space(task.space)
         gradient = second_order if self.order == "second" else first_order
-        return bilevel_search(self.name, self, task, tracker, Strategy(alpha_gradient=gradient))
+        return bilevel_search(self.name, self, task, tracker, Strategy(gradient))

@@ -43,7 +43,7 @@ def collapsed(cells: Mapping[str, Cell]) -> tuple[str, ...]:
 
 def collapse_warning(kind: str, cell: Cell) -> str:
     """Return what to say of a collapsed cell."""
-    operations = [operation for node in cell.nodes for operation, _ in node]
+    operations = cell.operations
     skips = operations.count("skip_connect")
     return (
         f"the {kind} cell collapsed: all its {len(operations)} operations are without parameters "
@@ -52,5 +52,5 @@ def collapse_warning(kind: str, cell: Cell) -> str:
 
 
 def _share(cells: Iterable[Cell], names: frozenset[str]) -> float:
-    operations = [operation for cell in cells for node in cell.nodes for operation, _ in node]
+    operations = [operation for cell in cells for operation in cell.operations]
     return sum(operation in names for operation in operations) / len(operations) if operations else 0.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,8 +11,6 @@ from nasbench.core.seeding import derive_seed
 from nasbench.searchers.base import SearchTask
 from nasbench.searchers.settings import BilevelSettings
 from nasbench.training.transforms import Batches
-
-LOG = logging.getLogger(__name__)
 
 
 class Endless:
@@ -50,7 +46,7 @@ class Halves:
     """Batches of both halves.
 
     Args:
-        settings: Batch size.
+        size: Images a batch, as `batch_size` returned it.
         task: Images, halves, augmentation, seed.
         device: Where the batches are made.
 
@@ -58,13 +54,11 @@ class Halves:
         weights: Batches of the weight half, shuffled and augmented.
         alphas: The same of the alpha half, without end.
         evaluation: The alpha half in its own order, untouched.
-
-    Raises:
-        ConfigError: The halves overlap, or are too small for the batch.
+        size: Images a batch.
     """
 
-    def __init__(self, settings: BilevelSettings, task: SearchTask, device: torch.device) -> None:
-        size = _batch_size(settings, task)
+    def __init__(self, size: int, task: SearchTask, device: torch.device) -> None:
+        self.size = size
         weight_seed, alpha_seed = derive_seed(task.seed, "weight-half"), derive_seed(task.seed, "alpha-half")
         images, augmentation = task.images, task.augmentation
         self.weights = Batches(images, task.weight_indices, augmentation, size, weight_seed, device)
@@ -72,20 +66,28 @@ class Halves:
         self.evaluation = Batches(images, task.alpha_indices, None, size, alpha_seed, device)
 
 
-def _batch_size(settings: BilevelSettings, task: SearchTask) -> int:
-    """Return the batch size, checked against both halves."""
+def batch_size(settings: BilevelSettings, wanted: int, task: SearchTask) -> int:
+    """Return the batch size, checked against both halves.
+
+    Args:
+        settings: Whether it may be adapted.
+        wanted: Images a batch.
+        task: The halves.
+
+    Raises:
+        ConfigError: The halves overlap, or are too small for the batch.
+    """
     sizes = {"weight": len(task.weight_indices), "alpha": len(task.alpha_indices)}
     if np.intersect1d(task.weight_indices, task.alpha_indices).size:
         raise ConfigError("the weight half and the alpha half share images; they must be disjoint.")
     half, size = min(sizes.items(), key=lambda item: item[1])
     if size < 2:
         raise ConfigError(f"the {half} half has {size} images; at least 2 are needed. Take a larger proxy.")
-    if settings.batch_size <= size:
-        return settings.batch_size
+    if wanted <= size:
+        return wanted
     if not settings.adapt_batch_size:
         raise ConfigError(
-            f"batch_size: {settings.batch_size} is larger than the {half} half of {size} images. Give at most {size}, "
+            f"batch_size: {wanted} is larger than the {half} half of {size} images. Give at most {size}, "
             f"take a larger proxy, or set adapt_batch_size to true."
         )
-    LOG.info("batch size %d instead of %d: the %s half has no more images", size, settings.batch_size, half)
     return size

@@ -75,8 +75,8 @@ def second_order(step: AlphaStep) -> tuple[Tensor, list[Tensor]]:
     Args:
         step: Losses, weights, alphas, and the state of the weights' optimiser.
     """
-    with _put_back(step.buffers):
-        with _put_back(step.weights):
+    with put_back(step.buffers):
+        with put_back(step.weights):
             _look_ahead(step)
             loss = step.valid_loss()
             both = _gradients(loss, [*step.alphas, *step.weights])
@@ -114,7 +114,7 @@ def hessian_vector_product(
     epsilon = radius / norm
     sides = []
     for sign in (1.0, -1.0):
-        with _put_back(weights):
+        with put_back(weights):
             with torch.no_grad():
                 for weight, part in zip(weights, vector, strict=True):
                     weight.add_(part, alpha=sign * epsilon)
@@ -142,7 +142,7 @@ def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
-def _put_back(tensors: Sequence[Tensor]) -> Iterator[None]:
+def put_back(tensors: Sequence[Tensor]) -> Iterator[None]:
     """Restore the values of tensors at the end of the block, exactly."""
     saved = [tensor.detach().clone() for tensor in tensors]
     try:

@@ -36,6 +36,7 @@ class RandomSampling(Searcher):
     """
 
     name: ClassVar[str] = "random-sampling"
+    defaults_from: ClassVar[str] = "nothing to choose"
 
     def search(self, task: SearchTask, tracker: Tracker) -> SearchResult:
         """Draw the genotype with a generator of its own, derived from the task's seed."""

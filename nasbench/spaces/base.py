@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from nasbench.config.component import component
-from nasbench.core.errors import GenotypeError
+from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell, Choice, Genotype
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Alphas = Mapping[str, npt.NDArray[np.float64]]
 """Architecture parameters by group, for example ``{"normal": [14, 8], "reduce": [14, 8]}``."""
+
+EdgeNorm = Mapping[str, npt.NDArray[np.float64]]
+"""Edge normalisation by group, for example ``{"normal": [14], "reduce": [14]}``."""
 
 
 @component
@@ -57,14 +60,51 @@ class Prediction(NamedTuple):
     auxiliary: Tensor | None
 
 
+class Mixture(NamedTuple):
+    """How a supernet weighs its candidate operations in one forward pass.
+
+    Attributes:
+        edge_weights: Group -> [E, O], for example a softmax of the alphas.
+        edge_norm: Group -> [E], the edge normalisation of PC-DARTS; None is 1 everywhere.
+        active: Group -> bool [E, O]; operations that are not active are not computed and count as zero, whatever
+            their weight. None computes all. Kept on the host, so that no device has to be waited for.
+        drop_path: Probability with which a mixed edge is dropped for an image while training; the kept ones are
+            divided by 1 - p.
+    """
+
+    edge_weights: Mapping[str, Tensor]
+    edge_norm: Mapping[str, Tensor] | None = None
+    active: Mapping[str, npt.NDArray[np.bool_]] | None = None
+    drop_path: float = 0.0
+
+    def apply(self, supernet: nn.Module, images: Tensor) -> Tensor:
+        """Return a supernet's logits [N, K] of images [N, C, H, W] with these weights."""
+        given = {"edge_norm": self.edge_norm, "active": self.active, "drop_path": self.drop_path or None}
+        logits: Tensor = supernet(
+            images, self.edge_weights, **{name: value for name, value in given.items() if value is not None}
+        )
+        return logits
+
+
+Trait = Literal["edges", "partial-channels", "drop-path"]
+
+
 class SearchSpace(ABC):
     """A set of architectures. Subclasses are components; `choices` is the one description all else follows from.
 
     Attributes:
         name: Registered name; genotypes carry it.
+        traits: What a searcher may ask for beyond alphas. ``edges``: every row of alphas is an edge into a node, so
+            that ``edges_of_nodes`` says which compete, and the supernet takes an ``edge_norm``; ``partial-channels``:
+            ``supernet(shape, partial_channels=K)``; ``drop-path``: the supernet takes ``drop_path``.
+        num_kept: Edges that each node keeps in a genotype; None keeps all (only with the trait ``edges``).
+        connection_groups: Groups of alphas whose rows choose a node's inputs, and not an operation.
     """
 
     name: ClassVar[str]
+    traits: ClassVar[frozenset[Trait]] = frozenset()
+    num_kept: ClassVar[int | None] = None
+    connection_groups: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -79,7 +119,21 @@ class SearchSpace(ABC):
     @property
     @abstractmethod
     def operations(self) -> Mapping[str, tuple[str, ...]]:
-        """Group name -> names of the O candidate operations, in alpha order."""
+        """Group name -> names of the O candidates, in alpha order; a label where they differ between edges."""
+
+    @property
+    def candidates(self) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+        """Group name -> for each of the E edges the names of its O candidates."""
+        return {group: (self.operations[group],) * shape[0] for group, shape in self.alpha_shapes.items()}
+
+    @property
+    def edges_of_nodes(self) -> Mapping[str, tuple[tuple[int, ...], ...]]:
+        """Group name -> for each node the edges (rows of alphas) that enter it.
+
+        Raises:
+            ConfigError: This space has no edges of nodes (it lacks the trait ``edges``).
+        """
+        raise ConfigError(f"the alphas of space {self.name!r} are not those of edges into nodes.")
 
     @property
     def cardinality(self) -> int:
@@ -106,8 +160,40 @@ class SearchSpace(ABC):
         return Genotype(space=self.name, genes=genes)
 
     @abstractmethod
-    def discretize(self, alphas: Alphas) -> Genotype:
-        """Derive the genotype from architecture parameters (before any softmax)."""
+    def discretize(self, alphas: Alphas, edge_norm: EdgeNorm | None = None) -> Genotype:
+        """Derive the genotype from architecture parameters.
+
+        Args:
+            alphas: Before any softmax.
+            edge_norm: Group -> [E], what an edge's strength is multiplied with where edges compete; only for spaces
+                with the trait ``edges``.
+
+        Raises:
+            GenotypeError: A group is missing, has another shape, or is not finite.
+        """
+
+    @abstractmethod
+    def one_hot(self, genotype: Genotype) -> dict[str, npt.NDArray[np.float64]]:
+        """Return edge weights, group -> [E, O], 1 for what the genotype chose and 0 elsewhere.
+
+        With them the supernet computes what the discrete network of the same weights computes.
+        """
+
+    def checked(self, alphas: Alphas, group: str) -> npt.NDArray[np.float64]:
+        """Return a group of alphas as float64 [E, O].
+
+        Raises:
+            GenotypeError: The group is missing, has another shape, or is not finite.
+        """
+        shape = self.alpha_shapes[group]
+        if group not in alphas:
+            raise GenotypeError(f"alphas have the groups {sorted(alphas)}; {group!r} is missing.")
+        values = np.asarray(alphas[group], dtype=np.float64)
+        if values.shape != shape:
+            raise GenotypeError(f"alphas of {group!r} have shape {values.shape}; {shape} is needed.")
+        if not np.isfinite(values).all():
+            raise GenotypeError(f"alphas of {group!r} are not all finite. Lower the learning rate of the search.")
+        return values
 
     @abstractmethod
     def cells(self, genotype: Genotype) -> dict[str, Cell]:
@@ -137,7 +223,8 @@ class SearchSpace(ABC):
     def supernet(self, shape: NetworkShape) -> nn.Module:
         """Build the supernet: ``forward(images [N,C,H,W], edge_weights: group -> [E,O]) -> logits [N,K]``.
 
-        It holds weights only. Weights are drawn from PyTorch's current default generator.
+        It also takes what of a `Mixture` the space's traits say, and ``active``. It holds weights only. Weights are
+        drawn from PyTorch's current default generator.
         """
 
     @abstractmethod
@@ -149,3 +236,10 @@ class SearchSpace(ABC):
         Raises:
             GenotypeError: The genotype is not of this space.
         """
+
+
+def softmax(alphas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return exp(a_o) / sum_o' exp(a_o') along the last axis."""
+    raised = np.exp(alphas - alphas.max(axis=-1, keepdims=True))
+    weights: npt.NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
+    return weights

@@ -13,6 +13,7 @@ from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, Prediction
 from nasbench.spaces.ops import BatchNorm, ConvUnit, build, factorized_reduce, relu_conv_bn
+from nasbench.spaces.ops import drop_path as drop_edge
 
 MIN_CELLS = 3
 
@@ -154,13 +155,6 @@ class AuxiliaryHead(nn.Module):
         return logits
 
 
-def _drop_path(x: Tensor, probability: float) -> Tensor:
-    from torchvision.ops import stochastic_depth
-
-    dropped: Tensor = stochastic_depth(x, probability, mode="row", training=True)
-    return dropped
-
-
 class DiscreteCell(nn.Module):
     """A cell with its chosen operations only.
 
@@ -195,7 +189,7 @@ class DiscreteCell(nn.Module):
             for (_, source), operation in zip(edges, operations, strict=False):
                 value = operation(states[source])
                 if drop_path > 0 and self.training and not isinstance(operation, nn.Identity):
-                    value = _drop_path(value, drop_path)
+                    value = drop_edge(value, drop_path)
                 arriving.append(value)
             states.append(sum(arriving[1:], start=arriving[0]))
         return torch.cat([states[index] for index in self.concat], dim=1)

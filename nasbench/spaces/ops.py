@@ -45,6 +45,21 @@ class BatchNorm(nn.BatchNorm2d):
         return F.batch_norm(input, *running, weight, self.bias, by_batch, self.momentum or 0.0, self.eps)
 
 
+def use_batch_statistics(network: nn.Module, enabled: bool) -> None:
+    """Choose the statistics of a network's evaluation mode: the batch's own (True) or the running ones (False)."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.batch_statistics = enabled
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Set whole images of [N, C, H, W] to zero with this probability p, and divide the others by 1 - p."""
+    from torchvision.ops import stochastic_depth
+
+    dropped: Tensor = stochastic_depth(x, probability, mode="row", training=True)
+    return dropped
+
+
 class ConvUnit(nn.Module):
     """ReLU, ``body``, BN.
 
@@ -79,6 +94,24 @@ class Zero(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return zeros [N, C, ceil(H/stride), ceil(W/stride)]."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Noise(nn.Module):
+    """The operation ``noise``: standard normal numbers of the strided size, whatever the input.
+
+    No gradient reaches the input. It draws in training and evaluation, from PyTorch's current default generator.
+
+    Reference: Zela et al., Understanding and Robustifying Differentiable Architecture Search, ICLR 2020,
+    arXiv:1909.09656, section 3 (space S4).
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return noise [N, C, ceil(H/stride), ceil(W/stride)]."""
+        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
 
 
 class HalvingConv(nn.Module):
@@ -128,6 +161,12 @@ def dil_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUn
     return ConvUnit(nn.Sequential(*_separable(channels, kernel, stride, 2)), channels, affine)
 
 
+def nor_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
+    """Build NAS-Bench-201's convolution: ReLU, convolution (with a bias where the BN has none), BN."""
+    body = nn.Conv2d(channels, channels, kernel, stride=stride, padding=kernel // 2, bias=not affine)
+    return ConvUnit(body, channels, affine)
+
+
 def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> ConvUnit:
     """Build ReLU, 1x7 and 7x1 convolution, BN (published AmoebaNet cells only)."""
     wide = nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False)
@@ -165,6 +204,9 @@ OPERATIONS: Mapping[str, Builder] = {
     "dil_conv_3x3": _with_kernel(dil_conv, 3),
     "dil_conv_5x5": _with_kernel(dil_conv, 5),
     "conv_7x1_1x7": conv_7x1_1x7,
+    "nor_conv_1x1": _with_kernel(nor_conv, 1),
+    "nor_conv_3x3": _with_kernel(nor_conv, 3),
+    "noise": lambda channels, stride, affine: Noise(stride),
 }
 """Every operation that a cell may name."""
 

@@ -9,7 +9,7 @@ from nasbench.training.recipe import Recipe
 _LAST_EPOCHS = 5  # of PC-DARTS's linear schedule
 
 
-def cosine(start: float, final: float, epoch: int, epochs: int) -> float:
+def cosine(start: float, final: float, epoch: float, epochs: int) -> float:
     """Return final + (start - final) (1 + cos(pi e / E)) / 2, e of E epochs (SGDR, arXiv:1608.03983)."""
     return final + 0.5 * (start - final) * (1.0 + math.cos(math.pi * epoch / epochs))
 

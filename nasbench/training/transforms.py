@@ -191,6 +191,11 @@ class Batches:
         return batch.permute(0, 3, 1, 2)  # channels_last without a copy
 
 
+def num_batches(num_images: int, batch_size: int) -> int:
+    """Return the steps of an epoch over so many images."""
+    return len(_starts(num_images, batch_size)) - 1
+
+
 def _starts(count: int, batch_size: int) -> list[int]:
     starts = list(range(0, count, batch_size))
     if len(starts) > 1 and count - starts[-1] == 1:

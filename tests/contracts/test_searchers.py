@@ -41,6 +41,10 @@ CHANGES = {
     "alpha_warmup_epochs": 1,
     "batch_statistics": False,
     "order": "second",
+    "schedule": "step",
+    "nesterov": True,
+    "alpha_gradient_clip": 0.001,
+    "least_steps": 3,
 }
 """Another value of each field; a new field of a searcher needs a line here."""
 
@@ -146,9 +150,12 @@ FIELDS = [
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_every_hyper_parameter_changes_something(name, field):
-    changed = searcher(name, **{field: CHANGES[field]})
-    assert fields_of(changed)[field] != fields_of(searcher(name))[field]
-    assert changed.search(task_of("tiny"), NullTracker()).trajectory != plain(name, "tiny").trajectory
+    fields = {"batch_size": 15} if field == "schedule" else {}  # with one step an epoch there is no other schedule
+    changed = searcher(name, **fields, **{field: CHANGES[field]})
+    same = searcher(name, **fields)
+    assert fields_of(changed)[field] != fields_of(same)[field]
+    before = plain(name, "tiny") if not fields else same.search(task_of("tiny"), NullTracker())
+    assert changed.search(task_of("tiny"), NullTracker()).trajectory != before.trajectory
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if issubclass(SEARCHERS.get(name), BilevelSettings)])
@@ -200,6 +207,10 @@ def test_the_defaults_of_darts_are_the_papers():
         "alpha_warmup_epochs": 0,
         "batch_statistics": True,
         "adapt_batch_size": False,
+        "schedule": "epoch",
+        "nesterov": False,
+        "alpha_gradient_clip": 0.0,
+        "least_steps": 0,
     }
 
 

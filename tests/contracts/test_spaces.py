@@ -37,7 +37,7 @@ def copy_darts_weights(supernet: nn.Module, network: nn.Module, cells: Mapping[s
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2.0)
-    for pool in (pool for cell in supernet.cells for source in cell.sources for pool in source.pools.values()):
+    for pool in (pool for cell in supernet.cells for source in cell.graph.sources for pool in source.pools.values()):
         pool[1].running_mean.zero_()
         pool[1].running_var.fill_(1 - pool[1].eps)
 
@@ -54,7 +54,7 @@ def copy_darts_weights(supernet: nn.Module, network: nn.Module, cells: Mapping[s
         edges = iter(discrete.edges)
         for node, arriving in enumerate(cells[kind].nodes, start=2):
             for (operation, state), target in zip(arriving, edges, strict=False):
-                weighted = mixed.edges[sum(range(2, node)) + state].operations
+                weighted = mixed.graph.edges[sum(range(2, node)) + state].operations
                 if operation in weighted:
                     copy(weighted[operation], target)
 

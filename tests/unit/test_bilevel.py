@@ -14,11 +14,12 @@ from torch import nn
 
 from nasbench.core.errors import CheckpointError, ConfigError, TrainingError
 from nasbench.searchers.base import SearchTask
-from nasbench.searchers.bilevel import Strategy, bilevel_search
+from nasbench.searchers.bilevel import bilevel_search
 from nasbench.searchers.halves import Endless
 from nasbench.searchers.hypergradient import first_order
-from nasbench.searchers.relaxations import softmax
 from nasbench.searchers.settings import BilevelSettings
+from nasbench.searchers.strategy import Strategy, softmax_of
+from nasbench.spaces.base import Mixture
 from nasbench.tracking.tracker import NullTracker, RecordingTracker
 from nasbench.training.metrics import evaluating
 from nasbench.training.recipe import Augmentation
@@ -82,14 +83,16 @@ class StopAfter(NullTracker):
             raise KeyboardInterrupt
 
 
-def noisy(alphas, epoch):
-    """A relaxation that draws, as Gumbel's does."""
-    return {group: values + 0.1 * torch.rand_like(values) for group, values in softmax(alphas, epoch).items()}
+class Noisy(Strategy):
+    """Weights that are drawn, as Gumbel's are."""
+
+    def weight_mixture(self, architecture, moment):
+        return Mixture({k: v + 0.1 * torch.rand_like(v) for k, v in softmax_of(architecture).items()})
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_resuming_gives_the_same_bits(tmp_path, epochs):
-    strategy = Strategy(weight_relaxation=noisy)
+    strategy = Noisy()
     whole = search(strategy=strategy, checkpoint=tmp_path / "whole.pt")
     file = tmp_path / "killed.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -122,46 +125,136 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path, change):
         search(**change, checkpoint=tmp_path / "c.pt")
 
 
-def recorder(log, name):
-    def relax(alphas, epoch):
-        log.append(name)
-        return softmax(alphas, epoch)
+class Logging(Strategy):
+    def __init__(self, alphas_first):
+        super().__init__()
+        self.alphas_first, self.log = alphas_first, []
 
-    return relax
+    def weight_mixture(self, architecture, moment):
+        self.log.append(("w", moment.step))
+        return super().alpha_mixture(architecture, moment)
+
+    def alpha_mixture(self, architecture, moment):
+        self.log.append(("a", moment.step))
+        return super().alpha_mixture(architecture, moment)
 
 
 @pytest.mark.parametrize("alphas_first", [True, False])
 def test_the_order_within_a_step_is_the_strategys(alphas_first):
-    log = []
-    strategy = Strategy(
-        weight_relaxation=recorder(log, "w"), alpha_relaxation=recorder(log, "a"), alphas_first=alphas_first
-    )
+    strategy = Logging(alphas_first)
     search(dataclasses.replace(SETTINGS, epochs=1), strategy=strategy)
-    pair = ["a", "w"] if alphas_first else ["w", "a"]
-    assert log == pair * 5 + ["a"]  # the last one evaluates
+    pair = "aw" if alphas_first else "wa"
+    steps = [(letter, step) for step in range(5) for letter in pair]
+    assert strategy.log == [*steps, ("a", 5)]  # the last one evaluates
+
+
+def doubled(step):
+    loss, gradients = first_order(step)
+    return loss, [2 * gradient + 1 for gradient in gradients]
+
+
+class Sharper(Strategy):
+    def alpha_mixture(self, architecture, moment):
+        return Mixture(softmax_of({group: 2 * values for group, values in architecture.items()}))
+
+
+class SharperEvaluation(Strategy):
+    def evaluation_mixture(self, architecture, moment):
+        return Mixture(softmax_of({group: 2000 * values for group, values in architecture.items()}))
+
+
+class Smaller(Strategy):
+    def shape(self, shape):
+        return dataclasses.replace(shape, channels=2)
+
+
+class Dimmer(Strategy):
+    def view(self, images):
+        return 0.5 * images
+
+
+class Growing(Strategy):
+    def batch_size(self, size, epoch):
+        return size + epoch
+
+
+class Freezing(Strategy):
+    def frozen(self):
+        return {"normal": np.array([True])}
+
+
+class WeightsFirst(Strategy):
+    alphas_first = False
 
 
 def test_each_part_of_a_strategy_changes_the_search():
-    def doubled(step):
-        loss, gradients = first_order(step)
-        return loss, [2 * gradient + 1 for gradient in gradients]
-
-    def sharper(alphas, epoch):
-        return softmax({group: 2 * values for group, values in alphas.items()}, epoch)
-
-    def nudge(_model, alphas, _epoch):
-        with torch.no_grad():
-            alphas["normal"][0, 0] += 0.5
-
     plain = search().trajectory
-    for change in (
-        {"alpha_gradient": doubled},
-        {"weight_relaxation": noisy},
-        {"alpha_relaxation": sharper},
-        {"alphas_first": False},
-        {"before_epoch": nudge},
-    ):
-        assert search(strategy=Strategy(**change)).trajectory != plain, change
+    for strategy in (
+        Strategy(doubled), Noisy(), Sharper(), SharperEvaluation(), Smaller(), Dimmer(), Growing(), Freezing(),
+        WeightsFirst(),
+    ):  # fmt: skip
+        assert search(strategy=strategy).trajectory != plain, strategy
+
+
+def test_frozen_rows_keep_their_alphas_and_others_do_not():
+    records = search(strategy=Freezing()).trajectory
+    assert records[0]["alphas"]["normal"] == records[-1]["alphas"]["normal"]
+    assert records[0]["alphas"]["reduce"] != records[-1]["alphas"]["reduce"]
+
+
+class Own(Strategy):
+    """Trains a parameter of its own, records it, and stops once three epochs are known."""
+
+    def own_parameters(self, space):
+        return {"own": (2,)}
+
+    def alpha_mixture(self, architecture, moment):
+        scale = architecture["own"].sum()
+        return Mixture({k: v * (1 + scale) for k, v in softmax_of(architecture).items()})
+
+    def end_epoch(self, end):
+        assert len(end.records) == end.epoch
+        assert set(end.alphas) == {"normal", "reduce"}
+        return {
+            "own": end.architecture["own"].tolist(),
+            "again": end.valid_loss().item(),
+            "draw": float(torch.rand(())),
+        }
+
+    def stopped_at(self, records):
+        return 1 if len(records) == 3 else None
+
+
+def test_own_parameters_are_trained_recorded_and_resumed_and_a_search_may_stop(tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=5)
+    whole = search(settings, strategy=Own())
+    assert len({tuple(record["own"]) for record in whole.trajectory}) == len(whole.trajectory) == 3
+    assert list(whole.genotype.genes) == whole.trajectory[1]["genes"]
+    assert whole.notes == ("stopped after 3 of 5 epochs; the genotype is that of epoch 1.",)
+    with pytest.raises(KeyboardInterrupt):
+        search(settings, strategy=Own(), tracker=StopAfter(2), checkpoint=tmp_path / "c.pt")
+    for _ in range(2):  # the second time the checkpoint is that of the stopped search
+        again = search(settings, strategy=Own(), checkpoint=tmp_path / "c.pt")
+        assert (again.trajectory, again.genotype, again.notes) == (whole.trajectory, whole.genotype, whole.notes)
+
+
+def test_a_growing_batch_resumes_to_the_same_bits(tmp_path):
+    whole = search(strategy=Growing())
+    with pytest.raises(KeyboardInterrupt):
+        search(strategy=Growing(), tracker=StopAfter(2), checkpoint=tmp_path / "c.pt")
+    assert search(strategy=Growing(), checkpoint=tmp_path / "c.pt").trajectory == whole.trajectory
+
+
+def test_least_steps_raises_the_epochs_and_it_is_noted():
+    result = search(dataclasses.replace(SETTINGS, least_steps=21))
+    assert len(result.trajectory) == 5
+    assert result.notes == ("5 epochs instead of 3: at 5 steps an epoch they make at least 21 steps.",)
+    assert search(dataclasses.replace(SETTINGS, least_steps=15)).notes == ()
+
+
+def test_a_rate_may_fall_every_step():
+    by_step = search(dataclasses.replace(SETTINGS, schedule="step")).trajectory
+    assert by_step[0]["learning_rate"] < search().trajectory[0]["learning_rate"]
 
 
 def test_frozen_alphas_stay_as_they_are_and_it_is_said(caplog):
@@ -192,7 +285,7 @@ class Skipping:
 
 def test_a_collapse_is_warned_of_everywhere(caplog):
     tracker = RecordingTracker()
-    result = search(tracker=tracker, strategy=Strategy(alpha_gradient=Skipping(0)))
+    result = search(tracker=tracker, strategy=Strategy(Skipping(0)))
     assert result.genotype.genes == (0, 0)
     assert len(result.warnings) == 2
     assert "the normal cell collapsed: all its 1 operations are without parameters (1 skip" in result.warnings[0]
@@ -203,7 +296,7 @@ def test_a_collapse_is_warned_of_everywhere(caplog):
 
 def test_a_cell_with_parameters_is_not_warned_of():
     tracker = RecordingTracker()
-    result = search(tracker=tracker, strategy=Strategy(alpha_gradient=Skipping(2)))
+    result = search(tracker=tracker, strategy=Strategy(Skipping(2)))
     assert result.genotype.genes == (2, 2)
     assert result.warnings == ()
     assert "warning" not in tracker.tags
@@ -218,7 +311,7 @@ def exploding(after):
         loss, gradients = first_order(step)
         return loss, [value * (math.nan if len(calls) > after else 1.0) for value in gradients]
 
-    return Strategy(alpha_gradient=gradient)
+    return Strategy(gradient)
 
 
 def test_a_nan_names_its_place_and_keeps_the_last_good_checkpoint(tmp_path):

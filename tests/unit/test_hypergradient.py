@@ -10,7 +10,7 @@ from tiny_space import TinySupernet
 from torch.nn import functional
 
 from nasbench.searchers.hypergradient import AlphaStep, first_order, hessian_vector_product, second_order
-from nasbench.searchers.relaxations import softmax
+from nasbench.searchers.strategy import softmax_of
 from nasbench.training.determinism import seeded
 
 
@@ -67,7 +67,7 @@ class Network:
 
     def _loss(self, which, weights, alphas):
         images, labels = self.batches[which]
-        edge_weights = softmax(dict(zip(("normal", "reduce"), alphas, strict=True)), 0)
+        edge_weights = softmax_of(dict(zip(("normal", "reduce"), alphas, strict=True)))
         names = [name for name, _ in self.model.named_parameters()]
         state = dict(zip(names, weights, strict=True))
         logits = torch.func.functional_call(self.model, state, (images, edge_weights))

@@ -23,7 +23,11 @@ WEIGHTS = {
     "dil_conv_3x3": 9 * C + C * C,
     "dil_conv_5x5": 25 * C + C * C,
     "conv_7x1_1x7": 14 * C * C,
+    "nor_conv_1x1": C * C,
+    "nor_conv_3x3": 9 * C * C,
+    "noise": 0,
 }
+ALONE = ("conv_7x1_1x7", "nor_conv_1x1", "nor_conv_3x3")
 BATCH_NORMS = {"sep_conv_3x3": 2, "sep_conv_5x5": 2, "sep_conv_7x7": 2, "dil_conv_3x3": 1, "dil_conv_5x5": 1}
 REACH = {
     "max_pool_3x3": [-1, 0, 1],
@@ -35,6 +39,8 @@ REACH = {
     "dil_conv_3x3": [-2, 0, 2],
     "dil_conv_5x5": [-4, -2, 0, 2, 4],
     "conv_7x1_1x7": [-3, -2, -1, 0, 1, 2, 3],
+    "nor_conv_1x1": [0],
+    "nor_conv_3x3": [-1, 0, 1],
 }
 
 
@@ -44,13 +50,14 @@ def count(module: nn.Module) -> int:
 
 def test_primitives_stand_in_the_papers_order() -> None:
     assert tuple(OPERATIONS)[:5] == PRIMITIVES[:5]
-    assert set(PRIMITIVES) == set(OPERATIONS) - {"sep_conv_7x7", "conv_7x1_1x7"}
+    assert set(PRIMITIVES) == set(OPERATIONS) - {"sep_conv_7x7", "noise", *ALONE}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_weights_with_and_without_affine_batch_norm(name: str) -> None:
-    assert count(build(name, C, 1, affine=False)) == WEIGHTS[name]
-    norms = BATCH_NORMS.get(name, 1 if name == "conv_7x1_1x7" else 0)
+    bias = C if name.startswith("nor_conv") else 0  # NAS-Bench-201 has one where the BN has none
+    assert count(build(name, C, 1, affine=False)) == WEIGHTS[name] + bias
+    norms = BATCH_NORMS.get(name, 1 if name in ALONE else 0)
     assert count(build(name, C, 1, affine=True)) == WEIGHTS[name] + norms * 2 * C
     assert not any(isinstance(m, nn.Conv2d) and m.bias is not None for m in build(name, C, 2, affine=True).modules())
 
@@ -162,3 +169,16 @@ def test_depthwise_convolution_equals_pytorchs(size: tuple[int, int], kernel: in
 
     for ours, reference in zip(derivatives(mine), derivatives(theirs), strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
+
+
+def test_noise_ignores_its_input_lets_no_gradient_pass_and_draws_in_evaluation_too() -> None:
+    noise = build("noise", C, 2, affine=True).eval()
+    x = torch.full((4, C, 8, 8), 1e9, requires_grad=True)
+    torch.manual_seed(0)
+    first, second = noise(x), noise(x)
+    torch.manual_seed(0)
+    assert torch.equal(noise(torch.zeros_like(x)), first)
+    assert not torch.equal(first, second)
+    assert not first.requires_grad
+    assert abs(float(first.mean())) < 0.5
+    assert 0.7 < float(first.std()) < 1.3

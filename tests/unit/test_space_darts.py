@@ -11,7 +11,8 @@ from nasbench.core.errors import GenotypeError
 from nasbench.core.genotype import Cell
 from nasbench.core.seeding import generator
 from nasbench.spaces import published
-from nasbench.spaces.darts import NUM_EDGES, PRIMITIVES, Darts
+from nasbench.spaces.darts import PRIMITIVES, Darts
+from nasbench.spaces.two_input_cells import NUM_EDGES
 
 SPACE = Darts()
 SKIP, SEP3 = PRIMITIVES.index("skip_connect"), PRIMITIVES.index("sep_conv_3x3")

@@ -11,9 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from nasbench.core.errors import ConfigError
 from nasbench.spaces.base import NetworkShape
-from nasbench.spaces.darts import NUM_EDGES, PRIMITIVES, Darts
-from nasbench.spaces.ops import BatchNorm
+from nasbench.spaces.darts import PRIMITIVES, Darts
+from nasbench.spaces.ops import BatchNorm, use_batch_statistics
 from nasbench.spaces.supernet import Supernet
+from nasbench.spaces.two_input_cells import NUM_EDGES
 
 SHAPE = NetworkShape(num_cells=3, channels=4, num_classes=5)
 
@@ -133,7 +134,7 @@ def pairs(ours: Supernet, plain: PlainSupernet) -> list[tuple[nn.Module, nn.Modu
     found = [(ours.stem, plain.stem), (ours.classifier, plain.linear)]
     for mine, theirs in zip(ours.cells, plain.cells, strict=True):
         found += [(mine.preprocess0, theirs.pre0), (mine.preprocess1, theirs.pre1)]
-        for edge, plain_edge in zip(mine.edges, theirs.edges, strict=True):
+        for edge, plain_edge in zip(mine.graph.edges, theirs.edges, strict=True):
             named = dict(zip(PRIMITIVES, plain_edge.ops, strict=True))
             found += [(operation, named[name]) for name, operation in edge.operations.items()]
     return found
@@ -250,7 +251,7 @@ def test_batch_statistics_in_evaluation_mode_equal_training_mode_and_leave_the_r
     supernet.eval()
     close(supernet(images, weights), in_training)
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
-    supernet.use_batch_statistics(False)
+    use_batch_statistics(supernet, False)
     assert not torch.allclose(supernet(images, weights), in_training)
 
 
