@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasbench.config.component import fields_of
 from nasbench.core.errors import ConfigError, nearest
+from nasbench.searchers.presets import preset as searcher_preset
 from nasbench.selectors.nastransfer import preset
+from nasbench.spaces.base import NetworkShape
 from nasbench.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def check(params: Params) -> None:
         ConfigError: One problem of each kind, one a line.
     """
     problems: list[str] = []
-    for look in (_check_names, _check_components, _check_proxies, _check_matrix, _check_rest):
+    for look in (_check_names, _check_components, _check_proxies, _check_matrix, _check_networks, _check_rest):
         try:
             look(params)
         except ConfigError as error:
@@ -44,15 +46,22 @@ def section(sections: dict[str, T], name: str, where: str) -> T:
 
 
 def with_presets(value: Any, where: str) -> Any:
-    """Put a paper's recipe in the place of ``recipe: {preset: NAME, ...}``, and a paper's proxy in ``proxies``.
+    """Put a paper's recipe in the place of ``recipe: {preset: NAME, ...}``, and so in ``proxies`` and ``searchers``.
 
-    The other keys override the preset's.
+    The other keys override the preset's; the options of a searcher override one by one.
     """
     if not isinstance(value, dict):
         return value
     filled = {key: with_presets(entry, f"{where}.{key}".lstrip(".")) for key, entry in value.items()}
     if "preset" in filled and re.fullmatch(r"proxies\.[^.]+", where):
         return {**preset(str(filled.pop("preset"))).as_params(), **filled}
+    if "preset" in filled and re.fullmatch(r"searchers\.[^.]+", where):
+        base = searcher_preset(str(filled.pop("preset"))).as_params()
+        if filled.get("searcher", base["searcher"]) != base["searcher"]:
+            raise ConfigError(f"{where}.searcher: the preset is of {base['searcher']!r}. Leave one of the two out.")
+        own = filled.pop("options", {})
+        options = {**base["options"], **own} if isinstance(own, dict) else own
+        return {**base, **filled, "options": options}
     name = filled.pop("preset", None) if where.endswith("recipe") else None
     if name is None:
         return filled
@@ -83,7 +92,7 @@ def _check_components(params: Params) -> None:
     for name in params.proxies:
         params.selector(name)
     for name in params.searchers:
-        params.searcher(name)
+        params.searcher(name).check_space(params.search_space())
 
 
 def _check_proxies(params: Params) -> None:
@@ -141,6 +150,20 @@ def _check_batches(params: Params) -> None:
                 f"searchers.{searcher}.options.batch_size: {batch} is more than half of the {size} examples of proxy "
                 f"{proxy!r}. Lower it, enlarge the proxy, or set adapt_batch_size."
             )
+
+
+def _check_networks(params: Params) -> None:
+    space = params.search_space()
+    sizes = (("supernet", params.supernet, 0.0), ("augment", params.augment, params.augment.recipe.auxiliary_weight),
+             ("transfer", params.transfer, params.transfer.recipe.auxiliary_weight))  # fmt: skip
+    for where, size, auxiliary in sizes:
+        shape = NetworkShape(
+            num_cells=size.num_cells, channels=size.channels, num_classes=2, stem=size.stem, auxiliary=auxiliary > 0
+        )
+        try:
+            space.check_network(shape)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
 
 
 def _check_rest(params: Params) -> None:

@@ -16,12 +16,14 @@ def write_curve(path: Path, records: Sequence[Mapping[str, Any]]) -> Path:
 
     Args:
         path: The CSV file.
-        records: All with the same keys; values that are not numbers are left out.
+        records: One an epoch; values that are not numbers are left out, and a cell is empty where a record lacks one.
     """
-    columns = [name for name, value in records[0].items() if isinstance(value, int | float)] if records else []
+    columns = list(dict.fromkeys(
+        name for record in records for name, value in record.items() if isinstance(value, int | float)
+    ))  # fmt: skip
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([record[name] for name in columns] for record in records)
+    writer.writerows([record.get(name, "") for name in columns] for record in records)
     write_text(path, text.getvalue())
     return path

@@ -204,7 +204,8 @@ def _lineage(params: Params) -> Iterator[dict[str, Any]]:
 
 def _warnings(params: Params) -> Iterator[str]:
     for _, _, _, label in _searches(params):
-        yield from (f"{label}: {warning}" for warning in _read("metrics", "search_cell", label)["warnings"])
+        metrics = _read("metrics", "search_cell", label)
+        yield from (f"{label}: {text}" for text in (*metrics["warnings"], *metrics.get("notes", ())))
 
 
 def gather(params: Params) -> ReportData:

@@ -114,7 +114,10 @@ class Supernet:
 
 @component
 class SearcherSection:
-    """A searcher by name."""
+    """A searcher by name, with its fields.
+
+    ``preset: NAME`` in it takes the published fields for a space or dataset; other options override it one by one.
+    """
 
     searcher: str
     options: Options = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from nasbench.core.genotype import save_genotype
 from nasbench.core.proxy import load_proxy
 from nasbench.datasets.prepared import load_prepared
 from nasbench.searchers.base import SearchTask
-from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.base import NetworkShape, SearchSpace
 from pipelines.curves import write_curve
 from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, item_folder, run_stage
 
@@ -45,9 +45,10 @@ def body(stage: Stage) -> Outcome:
     genotype, drawing, trajectory = (stage.output / name for name in ("genotype.json", "cells.svg", "trajectory.json"))
     save_genotype(genotype, result.genotype, cells)
     write_drawing(drawing, cells, stage.label)
-    operations = {group: list(names) for group, names in task.space.operations.items()}
+    operations = _operations(task.space)
     records = [dict(record) for record in result.trajectory]
-    write_json(trajectory, {"operations": operations, "epochs": records, "warnings": list(result.warnings)})
+    notes = {"notes": list(result.notes)} if result.notes else {}
+    write_json(trajectory, {"operations": operations, "epochs": records, "warnings": list(result.warnings), **notes})
     pictures = _draw_alphas(stage, operations, records)
     write_curve(item_folder("curves", stage.spec, stage.item).with_suffix(".csv"), records)
     last = result.trajectory[-1]
@@ -56,7 +57,7 @@ def body(stage: Stage) -> Outcome:
     return Outcome(
         metrics={name: last[name] for name in names} | {
             "num_examples": len(task.weight_indices) + len(task.alpha_indices), "epochs": len(result.trajectory),
-            "genotype": result.genotype.fingerprint, "warnings": list(result.warnings),
+            "genotype": result.genotype.fingerprint, "warnings": list(result.warnings), **notes,
         },
         volatile={"seconds": result.seconds},
         artifacts=((genotype, "genotype"), (drawing, "genotype"), (trajectory, "search"), *pictures),
@@ -65,7 +66,15 @@ def body(stage: Stage) -> Outcome:
     )  # fmt: skip
 
 
-def _draw_alphas(stage: Stage, operations: dict[str, list[str]], records: list[Any]) -> list[tuple[Path, str]]:
+def _operations(space: SearchSpace) -> dict[str, list[Any]]:
+    """Return the names of each group's candidates: one list, or one an edge where they differ."""
+    return {
+        group: list(edges[0]) if len(set(edges)) == 1 else [list(edge) for edge in edges]
+        for group, edges in space.candidates.items()
+    }
+
+
+def _draw_alphas(stage: Stage, operations: dict[str, list[Any]], records: list[Any]) -> list[tuple[Path, str]]:
     """Draw softmax(alpha) over the epochs, one picture a group of edges."""
     from nasbench.analysis.plots import alpha_trajectory
     from nasbench.analysis.report_data import SearchTrajectory

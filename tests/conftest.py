@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = "tests/end_to_end/"
-"""Its one file takes as long as all others together, so a worker must begin with it."""
+"""Its files take longest, and both begin with a run of the pipeline: two workers make these at the same time."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest file first; with two workers the suite then ends when it does."""
+    """Put the longest files first; what is short then fills up what is left of the time."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 

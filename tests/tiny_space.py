@@ -30,10 +30,13 @@ class TinySupernet(nn.Module):
         self.unused = nn.Parameter(torch.ones(2))  # a weight that no loss reaches
         self.head = nn.Linear(channels, classes)
 
-    def forward(self, images, edge_weights):
+    def forward(self, images, edge_weights, active=None):
         x = self.norm(self.stem(images))
         for group, convolution in self.convolutions.items():
-            skip, pool, conv = edge_weights[group][0].unbind()
+            weights = edge_weights[group][0]
+            if active is not None:
+                weights = weights * torch.from_numpy(active[group][0])
+            skip, pool, conv = weights.unbind()
             pooled = functional.avg_pool2d(x, 3, stride=1, padding=1)
             x = skip * x + pool * pooled + conv * torch.tanh(convolution(x))
         return self.head(x.mean(dim=(2, 3)))

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from nasbench.core.errors import ComparisonError
 from nasbench.core.genotype import Cell
 
 HEAD = 24.0  # of a box: its name
@@ -57,10 +58,16 @@ class Layout:
 
 def vertex_height(vertex: Vertex, cell: Cell) -> float:
     """Return how high a vertex is drawn, in pixels."""
+    return _LANE if vertex[0] == "lane" else HEAD + ROW * len(vertex_rows(vertex, cell))
+
+
+def vertex_rows(vertex: Vertex, cell: Cell) -> tuple[str, ...]:
+    """Return the operations that stand in a vertex's box: of its edges, or its own; none in an input or the output."""
     kind, state, _ = vertex
-    if kind == "lane":
-        return _LANE
-    return HEAD + (ROW * len(cell.nodes[state - 2]) if kind == "state" and state >= 2 else 0.0)
+    node = state - cell.num_inputs
+    if kind != "state" or node < 0:
+        return ()
+    return cell.node_operations[node : node + 1] or tuple(operation for operation, _ in cell.nodes[node])
 
 
 def place(cell: Cell) -> Layout:
@@ -83,30 +90,39 @@ def place(cell: Cell) -> Layout:
     return Layout(layers=layers, centres=centres, edges=edges, height=height)
 
 
-def edge_panels(num_edges: int) -> list[tuple[int, int, str]]:
-    """Return where the small panel of each alpha stands: row, column, and its name.
+def edge_panels(num_edges: int, names: Sequence[str] = ()) -> list[tuple[int, int, str]]:
+    """Return where the small panel of each row of alphas stands: row, column, and its name.
 
     Args:
-        num_edges: E; where it is 2 + 3 + ... (a DARTS cell), there is a row a node and a column an input state, else
-            rows of five.
+        num_edges: E; where it is 2 + 3 + ... (a DARTS cell) or 1 + 2 + ... (a cell of one input), there is a row a node
+            and a column a source state, else rows of five.
+        names: What the rows of alphas are called where they are no edges of such cells; then rows of five as well.
+
+    Raises:
+        ComparisonError: Another number of names than edges.
     """
-    nodes = round((np.sqrt(8 * num_edges + 9) - 3) / 2)
-    if nodes * (nodes + 3) // 2 == num_edges:
-        return [(row, column, f"{column} to {row + 2}") for row in range(nodes) for column in range(row + 2)]
-    return [(edge // 5, edge % 5, f"edge {edge}") for edge in range(num_edges)]
+    if names and len(names) != num_edges:
+        raise ComparisonError(f"{len(names)} names for {num_edges} rows of alphas. Name each.")
+    for inputs in () if names else (2, 1):
+        nodes = round((np.sqrt(8 * num_edges + (2 * inputs - 1) ** 2) - (2 * inputs - 1)) / 2)
+        if num_edges > 1 and nodes * (nodes + 2 * inputs - 1) // 2 == num_edges:
+            sources = [(node, source) for node in range(nodes) for source in range(node + inputs)]
+            return [(node, source, f"{source} to {node + inputs}") for node, source in sources]
+    return [(edge // 5, edge % 5, names[edge] if names else f"edge {edge}") for edge in range(num_edges)]
 
 
 def _depths(cell: Cell) -> dict[Vertex, int]:
-    depth = {0: 0, 1: 0}
-    for index, node in enumerate(cell.nodes):
-        depth[index + 2] = 1 + max((depth[source] for _, source in node), default=0)
+    depth = dict.fromkeys(range(cell.num_inputs), 0)
+    for index, node in enumerate(cell.nodes, cell.num_inputs):
+        depth[index] = 1 + max((depth[source] for _, source in node), default=0)
     found: dict[Vertex, int] = {("state", state, 0): layer for state, layer in depth.items()}
     found["out", 0, 0] = 1 + max(depth.values())
     return found
 
 
 def _edges(cell: Cell, depth: Mapping[Vertex, int]) -> tuple[Edge, ...]:
-    wanted = [(operation, source, index + 2) for index, node in enumerate(cell.nodes) for operation, source in node]
+    nodes = enumerate(cell.nodes, cell.num_inputs)
+    wanted = [(operation, source, index) for index, node in nodes for operation, source in node]
     wanted += [("", state, -1) for state in cell.concat]
     edges = []
     for number, (operation, source, target) in enumerate(wanted):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 INK = "#1f2733"
@@ -36,9 +36,20 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
         "sep_conv_5x5": "#4fb3c8",
         "dil_conv_3x3": "#b65fcf",
         "dil_conv_5x5": "#2a9d6f",
+        "noise": "#8d6e63",
+        "nor_conv_1x1": "#6cb6f0",
+        "nor_conv_3x3": "#4a4fb8",
+        "maxpool3x3": "#eb9a5b",
+        "conv1x1-bn-relu": "#5bb5a6",
+        "conv3x3-bn-relu": "#3a5fa8",
+        "projection": "#a9863a",
+        "residual_block": "#7a8f2e",
     }
 )
-"""Colour of a candidate operation, the same in drawn cells and alpha plots."""
+"""Colour of a candidate operation, the same in drawn cells and alpha plots.
+
+Those that meet in one search space can be told apart without red or green, too.
+"""
 
 _VARIABLES = {INK: "ink", MUTED: "muted", FAINT: "faint", CARD: "card"}
 
@@ -46,6 +57,17 @@ _VARIABLES = {INK: "ink", MUTED: "muted", FAINT: "faint", CARD: "card"}
 def operation_colour(operation: str) -> str:
     """Return the colour of an operation; those without one of their own get one by their name's bytes."""
     return OPERATIONS.get(operation, SERIES[sum(operation.encode()) % len(SERIES)])
+
+
+def operation_colours(operations: Sequence[str]) -> dict[str, str]:
+    """Return the colours of operations that are shown together.
+
+    Those without a colour of their own (for example the widths of a size space) get those of `SERIES` in turn, so that
+    up to eight of them differ.
+    """
+    unknown = [operation for operation in dict.fromkeys(operations) if operation not in OPERATIONS]
+    turns = {operation: SERIES[number % len(SERIES)] for number, operation in enumerate(unknown)}
+    return {operation: OPERATIONS.get(operation) or turns[operation] for operation in operations}
 
 
 def themed(svg: str) -> str:

@@ -7,7 +7,7 @@ import json
 import click
 
 from nasbench.cli import options
-from nasbench.cli.parts import cells_of
+from nasbench.cli.parts import network_of
 from nasbench.config.component import parse
 
 
@@ -26,12 +26,11 @@ def cost(
     import torch
 
     from nasbench.spaces.base import NetworkShape
-    from nasbench.spaces.network import build_network
     from nasbench.training.cost import measure
 
     fields = {"num_cells": cells, "channels": channels, "num_classes": classes, "in_channels": in_channels,
               "image_size": image_size, "stem": stem}  # fmt: skip
     with torch.device("meta"):
-        network = build_network(cells_of(genotype), parse(NetworkShape, fields))
+        network = network_of(genotype, parse(NetworkShape, fields))
     counted = measure(network, (in_channels, image_size, image_size))
     click.echo(json.dumps({"genotype": genotype, "params": counted.parameters, "macs": counted.macs, **fields}))

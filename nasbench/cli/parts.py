@@ -15,6 +15,8 @@ from nasbench.core.errors import ConfigError, FileReadError, ScoreError
 from nasbench.core.registry import Registry
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from nasbench.analysis.explanation import Explanation
     from nasbench.core.genotype import Cell, Genotype
     from nasbench.core.proxy import ProxySet
@@ -135,11 +137,27 @@ def cells_of(genotype: str) -> Mapping[str, Cell]:
     """Return the cells of a published name, or of a file checked against its space."""
     from nasbench.spaces.published import published_cells
 
-    if not Path(genotype).is_file():
-        if len(Path(genotype).parts) > 1 or Path(genotype).suffix == ".json":
-            raise FileReadError(f"there is no genotype file {genotype}. Check the path, or give a published name.")
-        return published_cells(genotype)
-    return read_genotype(Path(genotype))[2]
+    return read_genotype(Path(genotype))[2] if _is_file(genotype) else published_cells(genotype)
+
+
+def network_of(genotype: str, shape: NetworkShape) -> Module:
+    """Return the discrete network of a published name, or of a file checked against its space."""
+    from nasbench.spaces.network import build_network
+    from nasbench.spaces.published import published_cells
+
+    if not _is_file(genotype):
+        return build_network(published_cells(genotype), shape)
+    space, read, _ = read_genotype(Path(genotype))
+    return space.network(read, shape)
+
+
+def _is_file(genotype: str) -> bool:
+    """Whether this is a genotype file and not a published name."""
+    if Path(genotype).is_file():
+        return True
+    if len(Path(genotype).parts) > 1 or Path(genotype).suffix == ".json":
+        raise FileReadError(f"there is no genotype file {genotype}. Check the path, or give a published name.")
+    return False
 
 
 def say(value: Mapping[str, Any], as_json: bool) -> None:

@@ -77,7 +77,7 @@ def score(
     load_test = partial(chosen.load, test_split, root=root)
     with scored(scorer, images, load_test, folder, seed=seed, device=device, amp=amp) as table:
         save_table(out, table)
-        figures: dict[str, Any] = {f"{name}_mean": float(column.mean()) for name, column in table.columns.items()}
+        figures: dict[str, Any] = scorer.summary(table)
         if table.features is not None:
             figures["num_features"] = table.features.shape[1]
     say({"out": str(out), "num_examples": len(images), **figures}, as_json)

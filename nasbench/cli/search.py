@@ -17,7 +17,8 @@ from nasbench.core.files import check_writable
 @options.dataset
 @click.option("--proxy", type=click.Path(path_type=Path), default=None, help="Proxy file; without one the whole set.")
 @click.option("--space", default="darts")
-@click.option("--searcher", default="darts")
+@click.option("--searcher", default=None, help="A searcher; darts if neither it nor a preset is given.")
+@click.option("--preset", default=None, help="Published fields of a searcher for a space or dataset.")
 @options.shape(cells=8, channels=16)
 @click.option(
     "--crop-padding", type=click.IntRange(min=0), default=4, help="Pixels around an image before its random crop."
@@ -29,11 +30,11 @@ from nasbench.core.files import check_writable
 @options.settings("the searcher")
 @options.as_json
 def search(
-    dataset: str, root: Path, dataset_settings: Sequence[str], proxy: Path | None, space: str, searcher: str,
-    cells: int, channels: int, stem: str, crop_padding: int, flip: bool, seed: int, device: str, threads: int,
-    out: Path, settings: Sequence[str], as_json: bool,
+    dataset: str, root: Path, dataset_settings: Sequence[str], proxy: Path | None, space: str, searcher: str | None,
+    preset: str | None, cells: int, channels: int, stem: str, crop_padding: int, flip: bool, seed: int, device: str,
+    threads: int, out: Path, settings: Sequence[str], as_json: bool,
 ) -> None:  # fmt: skip
-    """Search a cell; --set gives fields of the searcher, for example --set epochs=10."""
+    """Search a cell; --set gives fields of the searcher, for example --set epochs=10, also beside a preset."""
     from nasbench.core.genotype import save_genotype
     from nasbench.searchers import SEARCHERS
     from nasbench.searchers.base import SearchTask
@@ -42,7 +43,10 @@ def search(
     from nasbench.training.determinism import configure
     from nasbench.training.recipe import Augmentation
 
-    chosen, where = build(SEARCHERS, searcher, options.settings_of(settings)), build(SPACES, space, {})
+    name, fields = _searcher(searcher, preset)
+    chosen = build(SEARCHERS, name, fields | options.settings_of(settings))
+    where = build(SPACES, space, {})
+    chosen.check_space(where)
     source = dataset_of(dataset, dataset_settings)
     check_writable(out)
     images = source.load("train", root=root)
@@ -55,7 +59,19 @@ def search(
     result = chosen.search(task, NullTracker())
     save_genotype(out, result.genotype, where.cells(result.genotype))
     say({"out": str(out), "genotype": result.genotype.fingerprint, "seconds": result.seconds,
-          "warnings": list(result.warnings)}, as_json)  # fmt: skip
+          "warnings": list(result.warnings), "notes": list(result.notes)}, as_json)  # fmt: skip
+
+
+def _searcher(name: str | None, preset: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the searcher's name and the fields that a preset gives it."""
+    from nasbench.searchers import presets
+
+    if preset is None:
+        return name or "darts", {}
+    if name is not None:
+        raise click.UsageError("--searcher has no effect with --preset, which names one. Give either of them.")
+    params = presets.preset(preset).as_params()
+    return params["searcher"], dict(params["options"])
 
 
 def _halves(images: Any, proxy: Path | None, seed: int) -> Any:

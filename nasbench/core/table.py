@@ -54,7 +54,10 @@ class ExampleTable:
         if len(self.ids) not in {0, rows}:
             raise ScoreError(f"{len(self.ids)} ids for {rows} labels; one a row is needed.")
         if rows and int(self.labels.min()) < 0:
-            raise ScoreError(f"label {int(self.labels.min())} is below 0; labels are class indices from 0.")
+            row = int(self.labels.argmin())
+            raise ScoreError(
+                f"label {self.labels[row]} of row {row} is below 0; labels are class indices from 0. Correct the table."
+            )
         for name, column in self.columns.items():
             if name in _RESERVED:
                 raise ScoreError(f"a score column cannot be called {name!r}. Choose another name.")

@@ -81,3 +81,7 @@ class ExampleScorer(ABC):
             CheckpointError: The folder's model is absent, truncated, or does not fit the images.
             ScoreError: A score is not finite.
         """
+
+    def summary(self, table: ExampleTable) -> dict[str, Any]:
+        """Return what is worth saying of the scores in a line: the mean of each column."""
+        return {f"{name}_mean": float(column.mean()) for name, column in table.columns.items()}

@@ -108,3 +108,9 @@ class Forgetting(ExampleScorer):
             columns={"forgetting_events": events, "first_learned": first},
             ids=images.ids,
         )
+
+    def summary(self, table: ExampleTable) -> dict[str, Any]:
+        """Return the means over the examples that were ever learned, and how many never were."""
+        learned = table.columns["first_learned"] < self.recipe.epochs
+        means = {f"{name}_mean": float(table.columns[name][learned].mean()) for name in self.columns if learned.any()}
+        return {**means, "num_never_learned": int((~learned).sum())}

@@ -132,6 +132,7 @@ class _Search:
                 advance()
             valid_loss, one_shot_top1 = self._evaluate(Moment(epoch, state.epochs, steps, steps))
         self._check(valid_loss, f"validation loss after epoch {epoch}")
+        extras = self._extras(epoch)  # before the genotype, which may follow from what a strategy decides there
         return {
             "epoch": epoch,
             "learning_rate": rate,
@@ -141,7 +142,7 @@ class _Search:
             "one_shot_top1": one_shot_top1,
             "alphas_frozen": frozen,
             **self._describe(epoch),
-            **self._extras(epoch),
+            **extras,
         }
 
     def _set_rate(self, moment: Moment) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import Alphas
 
-PARAMETER_FREE = frozenset({"none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "noise"})
+PARAMETER_FREE = frozenset({"none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "maxpool3x3", "noise"})
 """Operations without weights. A skip connection of stride 2 has some; it is counted by its name all the same."""
 
 

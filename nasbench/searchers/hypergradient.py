@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,6 +97,8 @@ def hessian_vector_product(
     Formula: (grad_alpha L_train(w + eps v) - grad_alpha L_train(w - eps v)) / (2 eps), eps = radius / ||v||_2
     (DARTS, Eq. 8). The error falls with radius squared until rounding takes over.
 
+    A loss that draws random numbers (drop path, noise, Gumbel) draws the same ones on both sides.
+
     Args:
         train_loss: Reads the weights and alphas.
         weights: w; changed on the way, then put back bit for bit.
@@ -113,8 +115,9 @@ def hessian_vector_product(
         return [torch.zeros_like(alpha) for alpha in alphas]
     epsilon = radius / norm
     sides = []
-    for sign in (1.0, -1.0):
-        with put_back(weights):
+    devices = sorted({tensor.get_device() for tensor in alphas if tensor.is_cuda})
+    for sign, numbers in ((1.0, torch.random.fork_rng(devices)), (-1.0, nullcontext())):
+        with numbers, put_back(weights):  # both sides draw the same numbers, else their difference is mostly noise
             with torch.no_grad():
                 for weight, part in zip(weights, vector, strict=True):
                     weight.add_(part, alpha=sign * epsilon)

@@ -74,6 +74,9 @@ class SearchState:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        if settings.momentum:  # fused SGD starts all buffers in one step, or none: some weights get no gradient in it
+            for weight in self.weights:
+                self.weight_optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.alpha_optimizer = torch.optim.Adam(
             list(self.architecture.values()),
             lr=settings.alpha_learning_rate,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Alphas = Mapping[str, npt.NDArray[np.float64]]
 """Architecture parameters by group, for example ``{"normal": [14, 8], "reduce": [14, 8]}``."""
 
+MIN_CELLS = 3
+"""Cells of a network with two reduction cells."""
+
 EdgeNorm = Mapping[str, npt.NDArray[np.float64]]
 """Edge normalisation by group, for example ``{"normal": [14], "reduce": [14]}``."""
 
@@ -153,6 +156,17 @@ class SearchSpace(ABC):
         for gene, choice in zip(genotype.genes, self.choices, strict=True):
             if not 0 <= gene < len(choice.candidates):
                 raise GenotypeError(f"gene {gene} of {choice.name!r} must lie in 0 to {len(choice.candidates) - 1}.")
+
+    def check_network(self, shape: NetworkShape) -> None:
+        """Refuse a size that the networks of this space do not have, before any is built.
+
+        Raises:
+            ConfigError: Says which sizes there are.
+        """
+        if shape.num_cells < MIN_CELLS:
+            raise ConfigError(
+                f"num_cells {shape.num_cells} leaves no place for two reduction cells; at least {MIN_CELLS} are needed."
+            )
 
     def sample(self, rng: np.random.Generator) -> Genotype:
         """Draw a genotype uniformly: every choice independent and uniform."""

@@ -247,7 +247,7 @@ class MixedGraph(nn.Module):
             terms: Iterable[Weighted] = (
                 term for edge, source in enumerate(shared, first) for term in self._edge(edge, source, group)
             )
-            total = _sum(terms)
+            total = weighted_sum(terms)
             node = self._zeros(states[0]) if total is None else total
             if self.partial_channels > 1:
                 parts = [source.bypass() for source in shared]
@@ -264,7 +264,7 @@ class MixedGraph(nn.Module):
         if not (group.drop_path > 0 and self.training):
             yield from terms
             return
-        total = _sum(terms)
+        total = weighted_sum(terms)
         if total is not None:
             yield Weighted(None, drop_path(total, group.drop_path))
 
@@ -274,7 +274,7 @@ class MixedGraph(nn.Module):
         return torch.zeros_like(state[:, : state.shape[1] // self.partial_channels, ::stride, ::stride])
 
 
-def _sum(terms: Iterable[Weighted]) -> Tensor | None:
+def weighted_sum(terms: Iterable[Weighted]) -> Tensor | None:
     """Return the sum of weight times output, or None where there is no term.
 
     Each term is added before the next one is computed, so that no more than two are held.

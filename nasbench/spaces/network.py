@@ -11,11 +11,9 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell
-from nasbench.spaces.base import NetworkShape, Prediction
+from nasbench.spaces.base import MIN_CELLS, NetworkShape, Prediction
 from nasbench.spaces.ops import BatchNorm, ConvUnit, build, factorized_reduce, relu_conv_bn
 from nasbench.spaces.ops import drop_path as drop_edge
-
-MIN_CELLS = 3
 
 
 class CellPlan(NamedTuple):

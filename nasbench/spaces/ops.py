@@ -110,8 +110,9 @@ class Noise(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return noise [N, C, ceil(H/stride), ceil(W/stride)]."""
-        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+        """Return noise [N, C, ceil(H/stride), ceil(W/stride)], the same whatever the input's memory format."""
+        strided = x[:, :, :: self.stride, :: self.stride]
+        return torch.randn_like(strided, memory_format=torch.contiguous_format)
 
 
 class HalvingConv(nn.Module):

@@ -90,16 +90,17 @@ class TwoInputCells(SearchSpace):
         """
         genes: list[int] = []
         for kind in KINDS:
-            chosen = np.array([name != NONE for name in self.candidates[kind][0]])
-            weights = softmax(self.checked(alphas, kind))[:, chosen]
+            allowed = np.array([[name != NONE for name in names] for names in self.candidates[kind]])
+            weights = np.where(allowed, softmax(self.checked(alphas, kind)), -1.0)
+            best = weights.argmax(axis=1)
             strength = weights.max(axis=1)
+            ranks = [int(row[:column].sum()) for row, column in zip(allowed, best, strict=True)]  # without ``none``
             if edge_norm is not None:
                 strength = strength * np.asarray(edge_norm[kind], dtype=np.float64)
             for node in STATES:
                 edges = slice(first_edge(node), first_edge(node) + node)
                 low, high = sorted(np.argsort(-strength[edges], kind="stable")[:NUM_KEPT].tolist())
-                best = weights[edges].argmax(axis=1)
-                genes += _genes(node, (int(best[low]), low), (int(best[high]), high))
+                genes += _genes(node, (ranks[edges][low], low), (ranks[edges][high], high))
         return Genotype(space=self.name, genes=tuple(genes))
 
     def one_hot(self, genotype: Genotype) -> dict[str, npt.NDArray[np.float64]]:

@@ -197,7 +197,8 @@ class _Run:
                 average.add(loss, logits, labels)
                 advance()
         self.model.eval()
-        test_loss, test_top1 = evaluate(self._logits, self.test)
+        with seeded(derive_seed(self.seed, "test", epoch)):  # a network may draw in evaluation too, as one with noise
+            test_loss, test_top1 = evaluate(self._logits, self.test)
         self._check(test_loss, f"test loss after epoch {epoch}")
         return {
             "epoch": epoch,

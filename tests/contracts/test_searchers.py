@@ -1,6 +1,7 @@
 """What every registered searcher promises: two steps on 60 images.
 
-On the real space where the genotype matters; on a tiny one where only the loop's parameters do.
+On cells wired as those of DARTS where the genotype matters; on a tiny space where only a parameter does, or on a small
+one with every trait if the searcher needs one.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_space import SHAPE, TinySpace, image_set
+import small_cells
+import tiny_space
 
 from nasbench.config.component import fields_of, parse
 from nasbench.core.errors import ConfigError
 from nasbench.searchers import SEARCHERS
 from nasbench.searchers.base import SearchTask
 from nasbench.searchers.settings import BilevelSettings
-from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import Darts as DartsSpace
 from nasbench.tracking.tracker import NullTracker, RecordingTracker
 from nasbench.training.recipe import Augmentation
 
 NAMES = SEARCHERS.names()
-SMALL = {"epochs": 2, "batch_size": 30}
+SMALL = {"epochs": 2, "batch_size": 30, "alpha_warmup_epochs": 0, "order": "first"}
+"""Fields of every run; a searcher that lacks one does without."""
+
+SMALL_OF = {
+    "sgas": {"epochs": 10, "first_decision_epoch": 1, "decision_interval": 1, "batch_growth": 0},  # eight decisions
+}
+"""Other fields of one searcher's runs."""
+
 CHANGES = {
     "epochs": 3,
     "batch_size": 15,
@@ -45,32 +53,87 @@ CHANGES = {
     "nesterov": True,
     "alpha_gradient_clip": 0.001,
     "least_steps": 3,
+    "weights_first": True,
+    "partial_channels": 2,
+    "first_perturbation": 0.2,
+    "largest_perturbation": 0.9,
+    "channel_ratio": 1.0,
+    "resolution_ratio": 1.0,
+    "first_temperature": 5.0,
+    "final_temperature": 1.0,
+    ("gdas", "schedule"): "epoch",
+    ("gdas", "nesterov"): False,
+    "drop_path": 0.5,
+    "eigenvalue_interval": 1,
+    "early_stop": "eigenvalue",
+    "stop_window": 3,
+    "stop_first_epoch": 13,
+    "stop_look_back": 6,
+    "stop_factor": 100.0,
+    "criterion": 2,
+    "first_decision_epoch": 0,
+    "decision_interval": 2,
+    "batch_growth": 1,
+    "history": 1,
+    ("sgas", "epochs"): 11,
+    ("sgas", "least_steps"): 12,
 }
-"""Another value of each field; a new field of a searcher needs a line here."""
+"""Another value of each field (of one searcher, where it is named, too); a new field needs a line here."""
+
+SHARPENING = {"learning_rate": 1.0, "weight_decay": 0.0, "epochs": 24, "eigenvalue_interval": 1}
+"""With these the dominant eigenvalue grows so fast that the early stop of RobustDARTS strikes at once."""
+
+ONLY_WITH = {
+    "early_stop": SHARPENING,
+    **dict.fromkeys(
+        ("stop_window", "stop_first_epoch", "stop_look_back", "stop_factor"),
+        SHARPENING | {"early_stop": "eigenvalue"},
+    ),
+    "schedule": {"batch_size": 15},  # with one step an epoch there is no other schedule
+    "decision_interval": {"epochs": 7},
+    "batch_growth": {"batch_size": 20},  # else the halves are too small for more
+    "history": {"criterion": 2},
+}
+"""What else must be set, before and after, for the change of a field to matter."""
+
+SPACE_OF = {"drop_path": "small", "criterion": "cells", "history": "cells"}
+"""Where a field matters if not on the tiny space, or for a searcher with ``needs`` on the small one."""
+
+SHORT = {("sgas", "small"): {"epochs": 5}}
+"""Fewer epochs suffice on the small space, whose nodes keep all of their three edges."""
+
+
+def space_of(name, field=""):
+    return SPACE_OF.get(field, "small" if SEARCHERS.get(name).needs else "tiny")
 
 
 def searcher(name, **fields):
     cls = SEARCHERS.get(name)
     known = {field.name for field in dataclasses.fields(cls)}
-    return parse(cls, {key: value for key, value in (SMALL | fields).items() if key in known})
+    given = SMALL | SMALL_OF.get(name, {}) | fields
+    return parse(cls, {key: value for key, value in given.items() if key in known})
 
 
+def padded_images():
+    """Of 8x8 pixels, so that halves of them are images, too."""
+    images = tiny_space.image_set(60)
+    return dataclasses.replace(images, images=np.pad(images.images, ((0, 0), (1, 1), (1, 1), (0, 0))))
+
+
+IMAGES = padded_images()
 SPACES = {
-    "tiny": (TinySpace(), SHAPE, image_set(60)),
-    "darts": (
-        DartsSpace(),
-        NetworkShape(num_cells=3, channels=2, num_classes=3, in_channels=1, image_size=6),
-        image_set(60),
-    ),
+    "tiny": (tiny_space.TinySpace(), dataclasses.replace(tiny_space.SHAPE, image_size=8)),
+    "small": (small_cells.TwoNodes(), small_cells.SHAPE),
+    "cells": (small_cells.SmallCells(), small_cells.SHAPE),
 }
 
 
 def task_of(space, **changes):
-    space, shape, images = SPACES[space]
+    space, shape = SPACES[space]
     fields = {
         "space": space,
         "shape": shape,
-        "images": images,
+        "images": IMAGES,
         "weight_indices": np.arange(30, dtype=np.int64),
         "alpha_indices": np.arange(30, 60, dtype=np.int64),
         "augmentation": Augmentation(crop_padding=1, flip=False),
@@ -80,9 +143,9 @@ def task_of(space, **changes):
 
 
 @functools.cache
-def plain(name, space, order="first"):
+def plain(name, space, **fields):
     """The run that the others are compared with."""
-    return searcher(name, order=order).search(task_of(space), NullTracker())
+    return searcher(name, **fields).search(task_of(space), NullTracker())
 
 
 def test_listing_the_family_imports_no_framework():
@@ -91,11 +154,15 @@ def test_listing_the_family_imports_no_framework():
     assert done.stdout.strip() == "False"
 
 
+def arrays(groups):
+    return groups and {group: np.array(values) for group, values in groups.items()}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_genotype_is_of_the_space_the_records_plain_data_and_both_repeatable(name):
     tracker = RecordingTracker()
-    result = searcher(name).search(task_of("darts"), tracker)
-    space = DartsSpace()
+    result = searcher(name).search(task_of("cells"), tracker)
+    space, _ = SPACES["cells"]
     space.check(result.genotype)
     last = result.trajectory[-1]
     assert last["genes"] == list(result.genotype.genes)
@@ -103,19 +170,20 @@ def test_the_genotype_is_of_the_space_the_records_plain_data_and_both_repeatable
     json.dumps([dict(record) for record in result.trajectory], allow_nan=False)
     assert [step for step, _ in tracker.metrics] == list(range(len(result.trajectory)))
     if "alphas" in last:
-        alphas = {group: np.array(values) for group, values in last["alphas"].items()}
-        assert space.discretize(alphas) == result.genotype
         assert 0 <= last["one_shot_top1"] <= 1
-    again = plain(name, "darts")
+    if "alphas" in last and "decisions" not in last and not result.notes:
+        alphas, norm = (arrays(last.get(what)) for what in ("alphas", "edge_norm"))
+        assert space.discretize(alphas, norm) == result.genotype
+    again = plain(name, "cells")
     assert again.genotype == result.genotype
     assert again.trajectory == result.trajectory
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_seed_gives_another_search(name):
-    other = searcher(name).search(task_of("darts", seed=1), NullTracker())
-    assert other.trajectory != plain(name, "darts").trajectory
-    assert other.genotype != plain(name, "darts").genotype
+    other = searcher(name).search(task_of("cells", seed=1), NullTracker())
+    assert other.trajectory != plain(name, "cells").trajectory
+    assert other.genotype != plain(name, "cells").genotype
 
 
 class StopAfterOne(NullTracker):
@@ -123,9 +191,10 @@ class StopAfterOne(NullTracker):
         raise KeyboardInterrupt
 
 
-CASES = [(name, "darts", "first") for name in NAMES] + [
+CASES = [(name, "cells", "first") for name in NAMES] + [
     (name, "tiny", order)
     for name in NAMES
+    if not SEARCHERS.get(name).needs
     for order in (("first", "second") if "order" in fields_of(searcher(name)) else ("first",))
 ]
 
@@ -136,8 +205,9 @@ def test_a_killed_search_resumes_to_the_same_result(name, space, order, tmp_path
     with pytest.raises(KeyboardInterrupt):
         member.search(task, StopAfterOne())
     resumed = member.search(task, NullTracker())
-    assert resumed.trajectory == plain(name, space, order).trajectory
-    assert resumed.genotype == plain(name, space, order).genotype
+    whole = plain(name, space, **({} if order == "first" else {"order": order}))
+    assert resumed.trajectory == whole.trajectory
+    assert resumed.genotype == whole.genotype
 
 
 FIELDS = [
@@ -150,20 +220,30 @@ FIELDS = [
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_every_hyper_parameter_changes_something(name, field):
-    fields = {"batch_size": 15} if field == "schedule" else {}  # with one step an epoch there is no other schedule
-    changed = searcher(name, **fields, **{field: CHANGES[field]})
+    space = space_of(name, field)
+    fields = SHORT.get((name, space), {}) | ONLY_WITH.get(field, {})
+    changed = searcher(name, **(fields | {field: CHANGES.get((name, field), CHANGES.get(field))}))
     same = searcher(name, **fields)
     assert fields_of(changed)[field] != fields_of(same)[field]
-    before = plain(name, "tiny") if not fields else same.search(task_of("tiny"), NullTracker())
-    assert changed.search(task_of("tiny"), NullTracker()).trajectory != before.trajectory
+    assert changed.search(task_of(space), NullTracker()).trajectory != plain(name, space, **fields).trajectory
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if issubclass(SEARCHERS.get(name), BilevelSettings)])
 def test_a_batch_larger_than_a_half_is_an_error_unless_it_may_adapt(name):
+    space = space_of(name)
+    fields = SHORT.get((name, space), {})
     with pytest.raises(ConfigError, match=r"batch_size: 64 is larger than the weight half of 30 images.*adapt_batch"):
-        searcher(name, batch_size=64).search(task_of("tiny"), NullTracker())
-    adapted = searcher(name, batch_size=64, adapt_batch_size=True).search(task_of("tiny"), NullTracker())
-    assert adapted.trajectory == plain(name, "tiny").trajectory
+        searcher(name, **fields, batch_size=64).search(task_of(space), NullTracker())
+    adapted = searcher(name, **fields, batch_size=64, adapt_batch_size=True).search(task_of(space), NullTracker())
+    assert adapted.trajectory == plain(name, space, **fields).trajectory
+    assert any("batches of 30 images instead of 64" in note for note in adapted.notes)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if SEARCHERS.get(name).needs])
+def test_a_space_without_the_needed_traits_is_refused_with_those_that_have_them(name):
+    with pytest.raises(ConfigError, match=rf"^{name} cannot search the space 'tiny'.*It can search: .*darts"):
+        searcher(name).search(task_of("tiny"), NullTracker())
+    assert "darts" in SEARCHERS.get(name).spaces()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -194,6 +274,7 @@ def test_the_defaults_of_darts_are_the_papers():
     # facts/differentiable_search.md, section 3 (table)
     assert fields_of(parse(SEARCHERS.get("darts"), {})) == {
         "order": "first",
+        "weights_first": False,
         "epochs": 50,
         "batch_size": 64,
         "learning_rate": 0.025,
@@ -217,7 +298,8 @@ def test_the_defaults_of_darts_are_the_papers():
 def test_random_sampling_is_uniform_over_every_choice():
     # facts/sampling_search.md, section 1.4: drawn, not searched
     member = searcher("random-sampling")
-    genes = [member.search(task_of("darts", seed=seed), NullTracker()).genotype.genes for seed in range(400)]
+    task = dataclasses.replace(task_of("cells"), space=DartsSpace())
+    genes = [member.search(dataclasses.replace(task, seed=seed), NullTracker()).genotype.genes for seed in range(400)]
     for column, choice in zip(np.array(genes).T, DartsSpace().choices, strict=True):
         counts = np.bincount(column, minlength=len(choice.candidates))
         expected = 400 / len(choice.candidates)

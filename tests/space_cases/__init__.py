@@ -23,7 +23,9 @@ class SpaceCase:
         copy: Make a discrete network compute what the supernet does with the one-hot weights of these cells, in
             evaluation mode (running statistics): copy its weights, under no_grad.
         plain: Build the independent textbook supernet, one module for each operation of each edge, without any
-            sharing, with the weights of the given supernet: ``forward(images, edge_weights) -> logits``.
+            sharing, with the weights of the given supernet: ``forward(images, edge_weights) -> logits``. Its weights
+            are paired with the supernet's by shape and value, so each must be there whole and unaltered. It draws
+            random numbers, if it does, in the order of the edges.
     """
 
     names: tuple[str, ...]

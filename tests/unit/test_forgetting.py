@@ -134,6 +134,11 @@ def test_the_table_holds_the_counts_and_the_curves_are_tracked(tmp_path):
     forgotten = sum(found["forgotten"] for _, found in tracker.metrics)
     assert forgotten == events[~never].sum()
     assert metrics["mean_forgetting_events"] == pytest.approx(forgotten / (~never).sum())
+    assert Forgetting(recipe=RECIPE).summary(table) == {
+        "forgetting_events_mean": pytest.approx(forgotten / (~never).sum()),
+        "first_learned_mean": pytest.approx(first[~never].mean()),
+        "num_never_learned": never.sum(),
+    }
 
 
 def test_counts_are_only_of_the_images_that_were_trained_on(tmp_path):

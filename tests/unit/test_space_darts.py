@@ -12,7 +12,7 @@ from nasbench.core.genotype import Cell
 from nasbench.core.seeding import generator
 from nasbench.spaces import published
 from nasbench.spaces.darts import PRIMITIVES, Darts
-from nasbench.spaces.two_input_cells import NUM_EDGES
+from nasbench.spaces.two_input_cells import KINDS, NUM_EDGES, TwoInputCells
 
 SPACE = Darts()
 SKIP, SEP3 = PRIMITIVES.index("skip_connect"), PRIMITIVES.index("sep_conv_3x3")
@@ -58,6 +58,31 @@ def test_none_is_never_chosen() -> None:
         values[:, SKIP] = 1.0
     cells = SPACE.cells(SPACE.discretize(alphas))
     assert {operation for cell in cells.values() for node in cell.nodes for operation, _ in node} == {"skip_connect"}
+
+
+class NoneAnywhere(TwoInputCells):
+    """``none`` stands at another place on each edge."""
+
+    name = "none-anywhere"
+    operations = dict.fromkeys(KINDS, ("none", "first", "second"))
+    candidates = dict.fromkeys(
+        KINDS, (("none", "skip_connect", "sep_conv_3x3"), ("max_pool_3x3", "skip_connect", "none")) * 7
+    )
+
+
+def test_every_edge_excludes_its_own_none() -> None:
+    """The authors of RobustDARTS look for ``none`` among another edge's operations (section 8.3 of the fact sheet)."""
+    space = NoneAnywhere()
+    for seed in range(20):
+        genotype = space.sample(generator(seed, "none"))
+        assert space.discretize(space.one_hot(genotype)) == genotype
+    alphas = {kind: np.zeros((NUM_EDGES, 3)) for kind in KINDS}
+    alphas["normal"][:] = [4.0, 2.0, 3.0]
+    assert space.cells(space.discretize(alphas))["normal"].nodes[:3] == (
+        (("sep_conv_3x3", 0), ("max_pool_3x3", 1)),
+        (("sep_conv_3x3", 0), ("max_pool_3x3", 1)),
+        (("max_pool_3x3", 0), ("max_pool_3x3", 2)),
+    )
 
 
 def test_strength_decides_not_order() -> None:

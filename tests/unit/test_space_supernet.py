@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,148 +12,18 @@ from nasbench.core.errors import ConfigError
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import PRIMITIVES, Darts
 from nasbench.spaces.ops import BatchNorm, use_batch_statistics
+from nasbench.spaces.robust_darts import RobustDartsS4
 from nasbench.spaces.supernet import Supernet
 from nasbench.spaces.two_input_cells import NUM_EDGES
+from tests.space_cases.two_input_cells import PlainSupernet, pairs, plain_supernet
 
 SHAPE = NetworkShape(num_cells=3, channels=4, num_classes=5)
-
-
-class PlainReduce(nn.Module):
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.conv2 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.norm = nn.BatchNorm2d(c_out, affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
-        return self.norm(torch.cat([self.conv1(x), self.conv2(x[:, :, 1:, 1:])], dim=1))
-
-
-def plain_separable(c: int, kernel: int, stride: int, dilation: int) -> nn.Sequential:
-    padding = {(3, 1): 1, (5, 1): 2, (3, 2): 2, (5, 2): 4}[kernel, dilation]
-    return nn.Sequential(
-        nn.ReLU(),
-        nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False),
-        nn.Conv2d(c, c, 1, bias=False),
-        nn.BatchNorm2d(c, affine=False),
-    )
-
-
-class PlainZero(nn.Module):
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, :: self.stride, :: self.stride].mul(0.0)
-
-
-def plain_operations(c: int, stride: int) -> nn.ModuleList:
-    """The eight operations as section 1 of the DARTS fact sheet describes them, in its order."""
-    return nn.ModuleList(
-        [
-            PlainZero(stride),
-            nn.Sequential(nn.MaxPool2d(3, stride, 1), nn.BatchNorm2d(c, affine=False)),
-            nn.Sequential(nn.AvgPool2d(3, stride, 1, count_include_pad=False), nn.BatchNorm2d(c, affine=False)),
-            nn.Identity() if stride == 1 else PlainReduce(c, c),
-            nn.Sequential(plain_separable(c, 3, stride, 1), plain_separable(c, 3, 1, 1)),
-            nn.Sequential(plain_separable(c, 5, stride, 1), plain_separable(c, 5, 1, 1)),
-            plain_separable(c, 3, stride, 2),
-            plain_separable(c, 5, stride, 2),
-        ]
-    )
-
-
-class PlainEdge(nn.Module):
-    def __init__(self, c: int, stride: int, k: int) -> None:
-        super().__init__()
-        self.k, self.stride, self.seen = k, stride, c // k
-        self.ops = plain_operations(c // k, stride)
-
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        seen, rest = x[:, : self.seen], x[:, self.seen :]
-        mixed = sum(w * op(seen) for w, op in zip(weights, self.ops, strict=True))
-        if self.k == 1:
-            return mixed
-        if self.stride == 2:
-            rest = F.max_pool2d(rest, 2, 2)
-        y = torch.cat([mixed, rest], dim=1)
-        n, c, h, w = y.shape
-        return y.view(n, self.k, c // self.k, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
-
-
-class PlainCell(nn.Module):
-    def __init__(self, c_pp: int, c_p: int, c: int, reduction: bool, reduction_prev: bool, k: int) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.pre0 = PlainReduce(c_pp, c) if reduction_prev else self.point(c_pp, c)
-        self.pre1 = self.point(c_p, c)
-        self.edges = nn.ModuleList(
-            PlainEdge(c, 2 if reduction and j < 2 else 1, k) for i in range(4) for j in range(2 + i)
-        )
-
-    @staticmethod
-    def point(c_in: int, c_out: int) -> nn.Sequential:
-        return nn.Sequential(nn.ReLU(), nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out, affine=False))
-
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, beta: Tensor) -> Tensor:
-        states = [self.pre0(s0), self.pre1(s1)]
-        offset = 0
-        for _ in range(4):
-            node = sum(beta[offset + j] * self.edges[offset + j](h, weights[offset + j]) for j, h in enumerate(states))
-            offset += len(states)
-            states.append(node)
-        return torch.cat(states[-4:], dim=1)
-
-
-class PlainSupernet(nn.Module):
-    def __init__(self, c: int, classes: int, cells: int, k: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
-        c_pp, c_p, prev = 3 * c, 3 * c, False
-        self.cells = nn.ModuleList()
-        for index in range(cells):
-            reduction = index in {cells // 3, 2 * cells // 3}
-            c = 2 * c if reduction else c
-            self.cells.append(PlainCell(c_pp, c_p, c, reduction, prev, k))
-            prev, c_pp, c_p = reduction, c_p, 4 * c
-        self.linear = nn.Linear(c_p, classes)
-
-    def forward(self, x: Tensor, weights: Mapping[str, Tensor], beta: Mapping[str, Tensor]) -> Tensor:
-        s0 = s1 = self.stem(x)
-        for cell in self.cells:
-            kind = "reduce" if cell.reduction else "normal"
-            s0, s1 = s1, cell(s0, s1, weights[kind], beta[kind])
-        return self.linear(s1.mean(dim=(2, 3)))
-
-
-def pairs(ours: Supernet, plain: PlainSupernet) -> list[tuple[nn.Module, nn.Module]]:
-    """Modules of both networks that hold the same weights, in the same order within."""
-    found = [(ours.stem, plain.stem), (ours.classifier, plain.linear)]
-    for mine, theirs in zip(ours.cells, plain.cells, strict=True):
-        found += [(mine.preprocess0, theirs.pre0), (mine.preprocess1, theirs.pre1)]
-        for edge, plain_edge in zip(mine.graph.edges, theirs.edges, strict=True):
-            named = dict(zip(PRIMITIVES, plain_edge.ops, strict=True))
-            found += [(operation, named[name]) for name, operation in edge.operations.items()]
-    return found
-
-
-def weights_of(module: nn.Module) -> list[Tensor]:
-    return list(module.parameters())
 
 
 def both(k: int, shape: NetworkShape = SHAPE) -> tuple[Supernet, PlainSupernet]:
     torch.manual_seed(0)
     ours = Darts().supernet(shape, partial_channels=k).double()
-    plain = PlainSupernet(shape.channels, shape.num_classes, shape.num_cells, k).double()
-    copied = 0
-    for mine, theirs in pairs(ours, plain):
-        for source, target in zip(weights_of(mine), weights_of(theirs), strict=True):
-            target.data.copy_(source.data)
-            copied += source.numel()
-    assert copied == sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in plain.parameters())
-    return ours, plain
+    return ours, plain_supernet(Darts(), shape, ours, k)
 
 
 def edge_weights() -> dict[str, Tensor]:
@@ -174,17 +43,19 @@ def close(mine: Tensor | None, theirs: Tensor | None) -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("k", [1, 4])
-def test_logits_and_all_gradients_equal_the_textbook(k: int, normalised: bool) -> None:
+@pytest.mark.parametrize(
+    ("k", "normalised", "size"), [(1, True, (8, 8)), (4, False, (8, 8)), (4, True, (8, 8)), (2, True, (7, 11))]
+)
+def test_logits_and_all_gradients_equal_the_textbook(k: int, normalised: bool, size: tuple[int, int]) -> None:
+    """Partial channels and edge normalisation; the contract test has the case without either."""
     ours, plain = both(k)
-    images = torch.randn(6, 3, 8, 8, dtype=torch.float64)
+    images = torch.randn(6, 3, *size, dtype=torch.float64)
     labels = torch.arange(6) % 5
     weights = edge_weights()
-    betas = edge_norms() if normalised else {kind: torch.ones(NUM_EDGES, dtype=torch.float64) for kind in weights}
-    inputs = [*weights.values(), *(betas.values() if normalised else ())]
+    betas = edge_norms() if normalised else None
+    inputs = [*weights.values(), *(betas or {}).values()]
 
-    logits = ours(images, weights, betas if normalised else None)
+    logits = ours(images, weights, betas)
     expected = plain(images, weights, betas)
     close(logits, expected)
     mine = torch.autograd.grad(F.cross_entropy(logits, labels), [*inputs, *ours.parameters()])
@@ -194,7 +65,7 @@ def test_logits_and_all_gradients_equal_the_textbook(k: int, normalised: bool) -
     of_mine = dict(zip(ours.parameters(), mine[len(inputs) :], strict=True))
     of_plain = dict(zip(plain.parameters(), theirs[len(inputs) :], strict=True))
     for module, plain_module in pairs(ours, plain):
-        for a, b in zip(weights_of(module), weights_of(plain_module), strict=True):
+        for a, b in zip(module.parameters(), plain_module.parameters(), strict=True):
             close(of_mine[a], of_plain[b])
 
 
@@ -204,11 +75,11 @@ def test_running_statistics_follow_the_textbook() -> None:
     for _ in range(2):
         images = torch.randn(6, 3, 8, 8, dtype=torch.float64)
         ours(images, weights)
-        plain(images, weights, {kind: torch.ones(NUM_EDGES) for kind in weights})
+        plain(images, weights)
     ours.eval()
     plain.eval()
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
-    close(ours(images, weights), plain(images, weights, {kind: torch.ones(NUM_EDGES) for kind in weights}))
+    close(ours(images, weights), plain(images, weights))
 
 
 def test_memory_format_does_not_matter() -> None:
@@ -217,6 +88,107 @@ def test_memory_format_does_not_matter() -> None:
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     expected = ours(images, weights)
     fast = ours.to(memory_format=torch.channels_last)
+    close(fast(images.contiguous(memory_format=torch.channels_last), weights), expected)
+
+
+DROP = 0.4
+
+
+def dropped_by_hand(plain: PlainSupernet) -> None:
+    """Let every mixed edge of the textbook network, identities included, be dropped for an image."""
+
+    def drop(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept = torch.empty(len(inputs[0]), 1, 1, 1, dtype=output.dtype).bernoulli_(1 - DROP)
+        return output * kept / (1 - DROP)
+
+    for cell in plain.cells:
+        for edge in cell.edges:
+            edge.register_forward_hook(drop)
+
+
+def test_drop_path_drops_whole_mixed_edges_image_by_image() -> None:
+    ours, plain = both(1)
+    dropped_by_hand(plain)
+    images, weights, betas = torch.randn(6, 3, 8, 8, dtype=torch.float64), edge_weights(), edge_norms()
+    results = []
+    for network, options in ((ours, {"drop_path": DROP}), (plain, {})):
+        torch.manual_seed(5)
+        logits = network(images, weights, betas, **options)
+        inputs = [*weights.values(), *betas.values()]
+        results.append([logits, *torch.autograd.grad(logits.square().sum(), inputs)])
+    for mine, theirs in zip(*results, strict=True):
+        close(mine, theirs)
+    assert not torch.allclose(results[0][0], ours(images, weights, betas))
+
+
+def test_a_dropped_edge_gets_no_gradient() -> None:
+    """With one image, an edge weight's gradient is zero exactly where the cells' draws dropped the edge."""
+    torch.manual_seed(0)
+    supernet = Darts().supernet(SHAPE).double()
+    weights = edge_weights()
+    logits = supernet(torch.randn(1, 3, 8, 8, dtype=torch.float64), weights, drop_path=0.5)
+    gradients = torch.autograd.grad(logits.square().sum(), list(weights.values()))
+    for gradient in gradients:
+        reached = (gradient[:, 1:] != 0).any(dim=1)
+        assert 0 < int(reached.sum()) < NUM_EDGES
+
+
+def test_drop_path_draws_nothing_in_evaluation_mode_or_at_zero() -> None:
+    torch.manual_seed(0)
+    supernet = Darts().supernet(SHAPE).double()
+    images, weights = torch.randn(2, 3, 8, 8, dtype=torch.float64), edge_weights()
+    state = torch.get_rng_state()
+    whole = supernet.eval()(images, weights)
+    assert torch.equal(supernet(images, weights, drop_path=DROP), whole)
+    supernet.train()(images, weights, drop_path=0.0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("k", [1, 2])
+def test_active_with_partial_channels_edge_norm_and_empty_nodes(k: int, stem: str) -> None:
+    """What is not active counts as zero; what bypasses the operations does not depend on it."""
+    rng = np.random.default_rng(0)
+    active = {kind: rng.random((NUM_EDGES, len(PRIMITIVES))) < 0.3 for kind in ("normal", "reduce")}
+    for kind, first, last in (("normal", 2, 5), ("reduce", 0, 2), ("reduce", 9, 14)):
+        active[kind][first:last] = False  # node 3 of the normal cell, nodes 2 and 5 of the reduction cell
+    torch.manual_seed(0)
+    shape = NetworkShape(num_cells=3, channels=4, num_classes=5, stem=stem)
+    supernet = Darts().supernet(shape, partial_channels=k).double()
+    images, weights, betas = torch.randn(4, 3, 15, 19, dtype=torch.float64), edge_weights(), edge_norms()
+    masked = {kind: values.detach() * torch.from_numpy(active[kind]) for kind, values in weights.items()}
+    results = []
+    for given, options in ((weights, {"active": active}), (masked, {})):
+        leaves = {kind: values.detach().requires_grad_() for kind, values in given.items()}
+        logits = supernet(images, leaves, betas, **options)
+        inputs = [*leaves.values(), *betas.values(), *supernet.parameters()]
+        results.append((logits, torch.autograd.grad(logits.square().sum(), inputs, materialize_grads=True)))
+    (mine, of_mine), (expected, of_expected) = results
+    close(mine, expected)
+    for kind, gradient, other in zip(active, of_mine, of_expected, strict=False):
+        assert not gradient[~torch.from_numpy(active[kind])].any()
+        close(gradient, other * torch.from_numpy(active[kind]))
+    for gradient, other in zip(of_mine[2:], of_expected[2:], strict=True):
+        close(gradient, other)
+
+
+def test_nothing_active_at_all_is_a_constant() -> None:
+    torch.manual_seed(0)
+    supernet = Darts().supernet(SHAPE).double()
+    nothing = {kind: np.zeros((NUM_EDGES, len(PRIMITIVES)), dtype=bool) for kind in ("normal", "reduce")}
+    logits = supernet(torch.randn(3, 3, 7, 11, dtype=torch.float64), edge_weights(), active=nothing, drop_path=DROP)
+    close(logits, supernet.classifier.linear.bias.expand(3, 5))
+
+
+def test_noise_does_not_depend_on_the_memory_format() -> None:
+    torch.manual_seed(0)
+    supernet = RobustDartsS4().supernet(SHAPE).double()
+    weights = {kind: torch.randn(shape, dtype=torch.float64) for kind, shape in RobustDartsS4().alpha_shapes.items()}
+    images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    torch.manual_seed(5)
+    expected = supernet(images, weights)
+    fast = supernet.to(memory_format=torch.channels_last)
+    torch.manual_seed(5)
     close(fast(images.contiguous(memory_format=torch.channels_last), weights), expected)
 
 

@@ -1,4 +1,4 @@
-"""Figures of a study's report: comparison, searches, trainings, costs."""
+"""Figures of a study's report: comparison, trainings, costs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from nasbench.analysis.layout import edge_panels
-from nasbench.analysis.palette import BAD, FAINT, GOOD, MUTED, SERIES, operation_colour
+from nasbench.analysis.palette import BAD, FAINT, GOOD, MUTED, SERIES
 from nasbench.analysis.plots.frame import new_figure, svg_of
-from nasbench.analysis.report_data import CostRow, SearchTrajectory, TrainingCurve
+from nasbench.analysis.report_data import CostRow, TrainingCurve
 from nasbench.analysis.tables import ComparisonRow
 from nasbench.core.errors import ComparisonError
 
@@ -63,94 +62,6 @@ def _draw_interval(axis: Axes, row: ComparisonRow, height: float) -> None:
     axis.hlines(height, interval.low, interval.high, color=colour, linewidth=2.4)
     axis.vlines([interval.low, interval.high], height - 0.12, height + 0.12, color=colour, linewidth=1.6)
     axis.plot([interval.estimate], [height], "o", color=colour, markersize=6.5)
-
-
-def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
-    """Draw softmax(alpha) of every edge over the epochs.
-
-    Args:
-        trajectory: Of one search.
-        group: Which alphas, for example ``normal``.
-
-    Returns:
-        SVG text: one small panel an edge; where the edges are those of a DARTS cell, a row of panels a node.
-
-    Raises:
-        ComparisonError: No epoch, or its alphas have another form than the operations.
-    """
-    weights = trajectory.weights(group)
-    operations = trajectory.operations[group]
-    panels = edge_panels(weights.shape[1])
-    num_rows, num_columns = 1 + max(row for row, _, _ in panels), 1 + max(column for _, column, _ in panels)
-    epochs = np.arange(1, len(weights) + 1)
-    size = (1.75 * num_columns + 0.6, 1.25 * num_rows + 1.3)
-    # Margins are set by hand, as fitting so many panels takes seconds.
-    with new_figure(num_rows, num_columns, size, layout=None, sharex=True, sharey=True) as (figure, axes):
-        figure.subplots_adjust(
-            left=0.6 / size[0], right=1 - 0.1 / size[0], bottom=0.85 / size[1], top=1 - 0.55 / size[1],
-            wspace=0.1, hspace=0.32,
-        )  # fmt: skip
-        used = {(row, column) for row, column, _ in panels}
-        for place in {(row, column) for row in range(num_rows) for column in range(num_columns)} - used:
-            axes[place].remove()
-        for edge, (row, column, name) in enumerate(panels):
-            axis = axes[row, column]
-            for index, operation in enumerate(operations):
-                axis.plot(
-                    epochs, weights[:, edge, index], color=operation_colour(operation), label=operation,
-                    marker="o" if len(epochs) == 1 else None, markersize=2.5, linewidth=1.3,
-                )  # fmt: skip
-            axis.set_title(name, fontsize=8, fontweight="normal", color=MUTED, pad=3)
-            axis.grid(axis="y")
-            axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
-            axis.tick_params(labelsize=7.5, labelbottom=(row + 1, column) not in used)
-        handles, labels = axes[panels[0][0], panels[0][1]].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="lower left", ncols=4, fontsize=8)
-        title = f"{trajectory.title}: softmax(alpha) of the {group} cell, epochs 1 to {len(weights)}"
-        figure.suptitle(title, x=0.1 / size[0], ha="left", fontsize=9.5, fontweight="bold")
-        return svg_of(figure)
-
-
-def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
-    """Draw what warns of a collapse, over the epochs of every search.
-
-    Args:
-        trajectories: Searches with at least one epoch.
-
-    Returns:
-        SVG text: mean entropy of softmax(alpha), share of skip connections and of all parameter-free operations
-        in the derived genotype, and accuracy of the supernet.
-
-    Raises:
-        ComparisonError: There is no epoch.
-    """
-    shown = (
-        ("alpha_entropy", "alpha entropy, nats", 1.0),
-        ("skip_share", "skip connections, %", 100.0),
-        ("parameter_free_share", "parameter-free operations, %", 100.0),
-        ("one_shot_top1", "one-shot Top-1, % (not retrained)", 100.0),
-    )
-    if not any(trajectory.records for trajectory in trajectories):
-        raise ComparisonError("there is no epoch of a search to draw. Search first.")
-    with new_figure(1, len(shown), (10.4, 2.9)) as (figure, axes):
-        for number, trajectory in enumerate(trajectories):
-            for axis, (key, _, factor) in zip(axes[0], shown, strict=True):
-                epochs = [epoch for epoch, record in enumerate(trajectory.records, 1) if key in record]
-                axis.plot(
-                    epochs, [factor * trajectory.records[epoch - 1][key] for epoch in epochs], marker="o",
-                    color=SERIES[number % len(SERIES)], linestyle="-" if number < len(SERIES) else "--",
-                    label=trajectory.title,
-                )  # fmt: skip
-        for axis, (key, name, _) in zip(axes[0], shown, strict=True):
-            axis.set_title(name, fontsize=8.5)
-            axis.set_xlabel("epoch")
-            axis.grid(axis="y")
-            axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-            if key.endswith("share"):
-                axis.set_ylim(-4, 104)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-        return svg_of(figure)
 
 
 def training_curves(curves: Sequence[TrainingCurve], dataset: str) -> str:
