@@ -21,12 +21,16 @@ class GdasStrategy(Strategy):
         space: Where to search.
         first_temperature: tau of the first epoch.
         final_temperature: tau of the last epoch.
+        add_unchosen: Add the weights (zeros) of an edge's other operations to its output, for their gradient.
     """
 
     alphas_first = False
 
-    def __init__(self, space: SearchSpace, first_temperature: float, final_temperature: float) -> None:
+    def __init__(
+        self, space: SearchSpace, first_temperature: float, final_temperature: float, add_unchosen: bool = False
+    ) -> None:
         super().__init__()
+        self.add_unchosen = add_unchosen
         self.space = space
         self.first_temperature, self.final_temperature = first_temperature, final_temperature
         self._temperature = first_temperature  # of the present epoch, for its record
@@ -41,6 +45,7 @@ class GdasStrategy(Strategy):
         self._temperature = self.temperature(moment)
         weights: dict[str, Tensor] = {}
         active: dict[str, npt.NDArray[np.bool_]] = {}
+        unchosen: dict[str, Tensor] = {}
         for group in self.space.alpha_shapes:
             p = gumbel_softmax(architecture[group], self._temperature)
             if group in self.space.connection_groups:
@@ -48,7 +53,8 @@ class GdasStrategy(Strategy):
             else:
                 weights[group] = straight_through(p)
                 active[group] = (weights[group].detach() > 0).cpu().numpy()
-        return Mixture(weights, active=active)
+                unchosen[group] = (weights[group] * (weights[group].detach() == 0)).sum(dim=1)  # 0 with a gradient
+        return Mixture(weights, active=active, edge_bias=unchosen if self.add_unchosen else None)
 
     def evaluation_mixture(self, architecture: Architecture, moment: Moment) -> Mixture:
         """Return the one-hot weights of the derived genotype, without any noise."""

@@ -119,11 +119,11 @@ _ALL = (
     SearcherPreset(
         name="gdas-nas-bench-201",
         searcher="gdas",
-        fields={},
+        fields={"unchosen": "add"},
         spaces=("nas-bench-201",),
         source=(
-            "Dong and Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326: its code, 250 epochs, batch 64; the defaults. "
-            "Its file of benchmark settings has 240 epochs."
+            "Dong and Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326: its code, 250 epochs, batch 64, which adds the "
+            "weights of operations that were not sampled."
         ),
     ),
     SearcherPreset(
@@ -170,7 +170,7 @@ _ALL = (
     SearcherPreset(
         name="less-is-more-gdas",
         searcher="gdas",
-        fields={"batch_statistics": False},
+        fields={"batch_statistics": False, "unchosen": "add"},
         spaces=("nas-bench-201-five-vertices",),
         source=(
             "GDAS of Moser et al., arXiv:2203.06905: its code, 250 epochs, tau from 10 to 0.1, running statistics; see "

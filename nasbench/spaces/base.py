@@ -73,16 +73,23 @@ class Mixture(NamedTuple):
             their weight. None computes all. Kept on the host, so that no device has to be waited for.
         drop_path: Probability with which a mixed edge is dropped for an image while training; the kept ones are
             divided by 1 - p.
+        edge_bias: Group -> [E], a scalar that is added to every element of an edge's output; None is 0 everywhere.
     """
 
     edge_weights: Mapping[str, Tensor]
     edge_norm: Mapping[str, Tensor] | None = None
     active: Mapping[str, npt.NDArray[np.bool_]] | None = None
     drop_path: float = 0.0
+    edge_bias: Mapping[str, Tensor] | None = None
 
     def apply(self, supernet: nn.Module, images: Tensor) -> Tensor:
         """Return a supernet's logits [N, K] of images [N, C, H, W] with these weights."""
-        given = {"edge_norm": self.edge_norm, "active": self.active, "drop_path": self.drop_path or None}
+        given = {
+            "edge_norm": self.edge_norm,
+            "active": self.active,
+            "drop_path": self.drop_path or None,
+            "edge_bias": self.edge_bias,
+        }
         logits: Tensor = supernet(
             images, self.edge_weights, **{name: value for name, value in given.items() if value is not None}
         )
@@ -98,8 +105,9 @@ class SearchSpace(ABC):
     Attributes:
         name: Registered name; genotypes carry it.
         traits: What a searcher may ask for beyond alphas. ``edges``: every row of alphas is an edge into a node, so
-            that ``edges_of_nodes`` says which compete, and the supernet takes an ``edge_norm``; ``partial-channels``:
-            ``supernet(shape, partial_channels=K)``; ``drop-path``: the supernet takes ``drop_path``.
+            that ``edges_of_nodes`` says which compete, and the supernet takes an ``edge_norm`` and an ``edge_bias``;
+            ``partial-channels``: ``supernet(shape, partial_channels=K)``; ``drop-path``: the supernet takes
+            ``drop_path``.
         num_kept: Edges that each node keeps in a genotype; None keeps all (only with the trait ``edges``).
         connection_groups: Groups of alphas whose rows choose a node's inputs, and not an operation.
     """

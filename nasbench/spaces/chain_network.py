@@ -168,6 +168,7 @@ class ChainSupernet(nn.Module):
         edge_norm: Mapping[str, Tensor] | None = None,
         active: Mapping[str, npt.NDArray[np.bool_]] | None = None,
         drop_path: float = 0.0,
+        edge_bias: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Classify images.
 
@@ -177,6 +178,7 @@ class ChainSupernet(nn.Module):
             edge_norm: ``"cell"`` -> [E], or None for 1 everywhere.
             active: ``"cell"`` -> bool [E, O], or None; see `nasbench.spaces.base.Mixture`.
             drop_path: Probability of dropping a mixed edge for an image while training.
+            edge_bias: Group -> [E], added to every element of an edge's output, or None for 0 everywhere.
 
         Returns:
             Logits [N, K].
@@ -184,7 +186,7 @@ class ChainSupernet(nn.Module):
         Raises:
             ConfigError: A group is missing or has another shape, or the images have other channels.
         """
-        groups = take_apart(self.shapes, edge_weights, edge_norm, active, drop_path)
+        groups = take_apart(self.shapes, edge_weights, edge_norm, active, drop_path, edge_bias)
         logits: Tensor = self.chain(images, groups[self.group])
         return logits
 

@@ -40,12 +40,14 @@ class GroupWeights(NamedTuple):
         norm: For each edge the scalar that scales what bypasses the operations, or None for 1.
         active: bool [E, O], what is computed; None is all.
         drop_path: Probability of dropping a mixed edge while training.
+        bias: For each edge the scalar that is added to all of its output, or None for 0.
     """
 
     weights: Sequence[Sequence[Tensor]]
     norm: Sequence[Tensor] | None
     active: npt.NDArray[np.bool_] | None
     drop_path: float
+    bias: Tensor | None = None
 
 
 def take_apart(
@@ -54,13 +56,19 @@ def take_apart(
     edge_norm: Mapping[str, Tensor] | None,
     active: Mapping[str, npt.NDArray[np.bool_]] | None,
     drop_path: float,
+    edge_bias: Mapping[str, Tensor] | None = None,
 ) -> dict[str, GroupWeights]:
     """Check a mixture against the groups' (E, O) and take it apart.
 
     Raises:
         ConfigError: A group is missing or has another shape.
     """
-    for what, given, dims in (("edge_weights", edge_weights, 2), ("edge_norm", edge_norm, 1), ("active", active, 2)):
+    for what, given, dims in (
+        ("edge_weights", edge_weights, 2),
+        ("edge_norm", edge_norm, 1),
+        ("active", active, 2),
+        ("edge_bias", edge_bias, 1),
+    ):
         if given is None:
             continue
         seen = {group: tuple(value.shape) for group, value in given.items()}
@@ -76,6 +84,7 @@ def take_apart(
             norm=None if norm is None else norm.unbind(),
             active=None if active is None else active[group],
             drop_path=drop_path,
+            bias=None if edge_bias is None else edge_bias[group],
         )
     return parts
 
@@ -249,6 +258,8 @@ class MixedGraph(nn.Module):
             )
             total = weighted_sum(terms)
             node = self._zeros(states[0]) if total is None else total
+            if group.bias is not None:
+                node = node + group.bias[first : first + len(shared)].sum()
             if self.partial_channels > 1:
                 parts = [source.bypass() for source in shared]
                 bypass = _bypass(parts, group.norm and group.norm[first : first + len(shared)])

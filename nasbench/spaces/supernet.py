@@ -105,6 +105,7 @@ class Supernet(nn.Module):
         edge_norm: Mapping[str, Tensor] | None = None,
         active: Mapping[str, npt.NDArray[np.bool_]] | None = None,
         drop_path: float = 0.0,
+        edge_bias: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Classify images.
 
@@ -114,6 +115,7 @@ class Supernet(nn.Module):
             edge_norm: Group -> [E], or None for 1 everywhere.
             active: Group -> bool [E, O], or None; see `nasbench.spaces.base.Mixture`.
             drop_path: Probability of dropping a mixed edge for an image while training.
+            edge_bias: Group -> [E], added to every element of an edge's output, or None for 0 everywhere.
 
         Returns:
             Logits [N, K].
@@ -121,7 +123,7 @@ class Supernet(nn.Module):
         Raises:
             ConfigError: A group is missing or has another shape.
         """
-        groups = take_apart(self.shapes, edge_weights, edge_norm, active, drop_path)
+        groups = take_apart(self.shapes, edge_weights, edge_norm, active, drop_path, edge_bias)
         s0, s1 = self.stem(images)
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             s0, s1 = s1, cell(s0, s1, groups[kind])

@@ -61,6 +61,7 @@ CHANGES = {
     "resolution_ratio": 1.0,
     "first_temperature": 5.0,
     "final_temperature": 1.0,
+    "unchosen": "add",
     ("gdas", "schedule"): "epoch",
     ("gdas", "nesterov"): False,
     "drop_path": 0.5,
@@ -96,7 +97,7 @@ ONLY_WITH = {
 }
 """What else must be set, before and after, for the change of a field to matter."""
 
-SPACE_OF = {"drop_path": "small", "criterion": "cells", "history": "cells"}
+SPACE_OF = {"drop_path": "small", "unchosen": "small", "criterion": "cells", "history": "cells"}
 """Where a field matters if not on the tiny space, or for a searcher with ``needs`` on the small one."""
 
 SHORT = {("sgas", "small"): {"epochs": 5}}

@@ -13,7 +13,7 @@ import torch
 from tiny_space import image_set
 
 from nasbench.config.component import fields_of
-from nasbench.core.errors import TrainingError
+from nasbench.core.errors import ConfigError, TrainingError
 from nasbench.searchers import gdas_strategy
 from nasbench.searchers.base import SearchTask
 from nasbench.searchers.gdas import Gdas
@@ -22,7 +22,7 @@ from nasbench.searchers.strategy import Moment
 from nasbench.spaces import SPACES
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import Darts
-from nasbench.spaces.mixed import MixedGraph
+from nasbench.spaces.mixed import MixedGraph, take_apart
 from nasbench.spaces.nas_bench_201 import NasBench201
 from nasbench.tracking.tracker import NullTracker
 from nasbench.training.determinism import seeded
@@ -258,3 +258,62 @@ def test_spaces_without_edges_are_searched(name):
     space = SPACES.get(name)()
     result = Gdas(epochs=1, batch_size=30).search(task(space), NullTracker())
     space.check(result.genotype)
+
+
+@pytest.mark.parametrize("space", [NasBench201(), Darts()], ids=lambda space: space.name)
+def test_added_weights_change_no_output_and_bring_the_sum_of_its_gradient(space):
+    """Against an autograd by hand: an edge's output plus a scalar zero for each operation that is not computed."""
+    architecture, images, labels = architecture_of(space, seed=2), torch.randn(8, 1, 6, 6), torch.arange(8) % 3
+    for values in architecture.values():
+        values.data[:, 0] -= 9.0  # a node without any operation is zero, and so is the gradient of the ReLU after it
+    with seeded(0):
+        supernet = space.supernet(SHAPE)
+    with seeded(1):
+        left = strategy_of(space).alpha_mixture(architecture, Moment(0, 9))
+    with seeded(1):
+        added = GdasStrategy(space, 10.0, 0.1, add_unchosen=True).alpha_mixture(architecture, Moment(0, 9))
+    assert left.edge_bias is None
+    assert all((values == 0).all() for values in added.edge_bias.values())
+    assert torch.equal(left.apply(supernet, images), added.apply(supernet, images))
+
+    def gradient(mixture):
+        loss = torch.nn.functional.cross_entropy(mixture.apply(supernet, images), labels)
+        return torch.autograd.grad(loss, list(architecture.values()), retain_graph=True)
+
+    zeros = {g: torch.zeros(shape[0], requires_grad=True) for g, shape in space.alpha_shapes.items()}
+    loss = torch.nn.functional.cross_entropy(left._replace(edge_bias=zeros).apply(supernet, images), labels)
+    sums = torch.autograd.grad(loss, list(zeros.values()))  # dL/d(edge output), summed over all its elements
+    assert all((values != 0).any() for values in sums)
+    by_hand = [
+        one
+        + torch.autograd.grad(
+            (total[:, None] * left.edge_weights[group] * ~torch.from_numpy(left.active[group])).sum(),
+            architecture[group],
+            retain_graph=True,
+        )[0]
+        for one, total, group in zip(gradient(left), sums, space.alpha_shapes, strict=True)
+    ]
+    for found, expected, plain in zip(gradient(added), by_hand, gradient(left), strict=True):
+        assert torch.allclose(found, expected, atol=1e-7)
+        assert not torch.allclose(found, plain, atol=1e-7)
+
+
+def test_an_edge_bias_is_added_to_every_element_of_a_node():
+    """One cell by hand: with all operations off, a node is the sum of the biases of its edges."""
+    graph = MixedGraph(
+        2, 1, (("none", "skip_connect"),) * 3, num_inputs=1, num_nodes=2, partial_channels=1, pool_norm=False
+    )
+    shapes = {"cell": (3, 2)}
+    bias = torch.tensor([0.5, -1.0, 4.0])
+    weights = {"cell": torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 3.0]])}
+    (group,) = take_apart(shapes, weights, None, None, 0.0, {"cell": bias}).values()
+    states = graph([torch.zeros(1, 2, 3, 3)], group)
+    assert states[1].unique().tolist() == [0.5]
+    assert states[2].unique().tolist() == [4.5]  # -1 + 4 + 3 * 0.5
+    with pytest.raises(ConfigError, match="edge_bias has shapes"):
+        take_apart(shapes, weights, None, None, 0.0, {"cell": bias[:2]})
+
+
+def test_added_weights_are_refused_where_there_are_no_edges():
+    with pytest.raises(ConfigError, match=r"unchosen: 'add' is not there on space 'nats-bench-size'"):
+        Gdas(epochs=1, batch_size=30, unchosen="add").search(task(SPACES.get("nats-bench-size")()), NullTracker())

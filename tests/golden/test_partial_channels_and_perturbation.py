@@ -18,6 +18,7 @@ from nasbench.core.errors import ConfigError
 from nasbench.searchers.base import SearchTask
 from nasbench.searchers.eco_darts import EcoDarts
 from nasbench.searchers.eco_darts_strategy import ReducedSetting
+from nasbench.searchers.halves import Endless
 from nasbench.searchers.pc_darts import PcDarts
 from nasbench.searchers.pc_darts_strategy import PartialChannels, edge_norm
 from nasbench.searchers.sdarts_rs import SdartsRs
@@ -262,16 +263,29 @@ def task(channels: int = 4) -> SearchTask:
 
 
 def test_records_hold_what_the_method_adds() -> None:
-    fields = {"epochs": 3, "batch_size": 20}
-    smooth = SdartsRs(**fields).search(task(), NullTracker())
+    smooth = SdartsRs(epochs=3, batch_size=20).search(task(), NullTracker())
     assert [record["perturbation"] for record in smooth.trajectory] == pytest.approx([0.03, 0.12, 0.21])
-    found = PcDarts(**fields, alpha_warmup_epochs=1).search(task(), NullTracker())
+    found = PcDarts(epochs=3, batch_size=20, alpha_warmup_epochs=1).search(task(), NullTracker())
     first, *_, last = (record["edge_norm"] for record in found.trajectory)
     assert found.trajectory[0]["alphas_frozen"]
     assert first["normal"][0] == pytest.approx(0.5, abs=1e-3)  # as initialised
     assert first != last
     for norm in last.values():
         assert [sum(norm[a:b]) for a, b in ((0, 2), (2, 5), (5, 9), (9, 14))] == pytest.approx([1.0] * 4)
+
+
+def test_frozen_alphas_load_no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code loads them all the same (PC-DARTS#11)."""
+    loaded = []
+
+    def count(self: Endless) -> tuple[Tensor, Tensor]:
+        loaded.append(self)
+        return following(self)
+
+    following = Endless.__next__
+    monkeypatch.setattr(Endless, "__next__", count)
+    PcDarts(epochs=3, batch_size=10, alpha_warmup_epochs=2).search(task(), NullTracker())
+    assert len(loaded) == 2  # the steps of the third epoch
 
 
 def test_partial_channels_that_do_not_divide_are_refused() -> None:
