@@ -39,7 +39,8 @@ class LocalOptimum:
     @property
     def text(self) -> str:
         """Say it in one line."""
-        shares = f"{100 * self.skip_share:.0f} % skip connections, {100 * self.parameter_free_share:.0f} % without parameters"
+        free = f"{100 * self.parameter_free_share:.0f} % without parameters"
+        shares = f"{100 * self.skip_share:.0f} % skip connections, {free}"
         if self.since is None:
             return f"{self.title}: no alarm ({shares})."
         what = "only operations without parameters" if self.alarm == "parameter-free" else "mostly skip connections"
@@ -49,8 +50,10 @@ class LocalOptimum:
 def local_optima(trajectories: Sequence[SearchTrajectory], skip_share: float = SKIP_SHARE) -> tuple[LocalOptimum, ...]:
     """Judge the derived cells of every epoch of every search.
 
-    ``parameter-free``: no operation has a parameter, the local optimum cell of Sauter et al. ("Less is More", section
-    4.4.2 and figure 4); ``skips``: more than ``skip_share`` of them are skip connections.
+    ``parameter-free``: no operation has a parameter, which includes the "local optimum cell" of Moser et al., Less is
+    More: Proxy Datasets in NAS Approaches, CVPR Workshops 2022, section 4.4.2 and figure 4 (skip connections only);
+    ``skips``: more than ``skip_share`` of them are skip connections. The cell of the last epoch is judged, also where
+    the search went back to an earlier one.
 
     Args:
         trajectories: Those without an epoch, or without the two shares, are left out.
@@ -74,7 +77,11 @@ def _has_shares(record: Mapping[str, Any]) -> bool:
 
 def _judge(trajectory: SearchTrajectory, skip_share: float) -> LocalOptimum:
     states: list[State] = [
-        "parameter-free" if record["parameter_free_share"] >= 1 else "skips" if record["skip_share"] > skip_share else "none"
+        "parameter-free"
+        if record["parameter_free_share"] >= 1
+        else "skips"
+        if record["skip_share"] > skip_share
+        else "none"
         for record in trajectory.records
     ]
     good = [epoch for epoch, state in enumerate(states, 1) if state == "none"]

@@ -42,7 +42,7 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
         "maxpool3x3": "#eb9a5b",
         "conv1x1-bn-relu": "#5bb5a6",
         "conv3x3-bn-relu": "#3a5fa8",
-        "projection": "#a9863a",
+        "projection": "#8b6a1d",
         "residual_block": "#7a8f2e",
     }
 )

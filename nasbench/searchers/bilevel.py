@@ -226,7 +226,7 @@ class _Search:
 
         def valid_loss() -> Tensor:
             images, labels = next(iter(state.halves.evaluation.epoch(0)))
-            mixture = self.strategy.alpha_mixture(state.architecture, moment)
+            mixture = self.strategy.evaluation_mixture(state.architecture, moment)
             return functional.cross_entropy(self._logits(images, mixture), labels)
 
         arrays = state.arrays()

@@ -54,7 +54,7 @@ def largest_eigenvalue(loss: Callable[[], Tensor], tensors: Sequence[Tensor], se
             operator, k=1, which="LA", v0=start, ncv=_BASIS, tol=_TOLERANCE, return_eigenvectors=False, rng=rng
         )  # fmt: skip
     except ArpackError:  # not converged, or a subspace that ended early: slower, but it always works
-        values = np.linalg.eigvalsh(hessian.dense())[-1:]
+        return float(np.linalg.eigvalsh(hessian.dense())[-1])
     return float(values[0])
 
 

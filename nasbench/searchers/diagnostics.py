@@ -45,8 +45,9 @@ def collapse_warning(kind: str, cell: Cell) -> str:
     """Return what to say of a collapsed cell."""
     operations = cell.operations
     skips = operations.count("skip_connect")
+    name = kind if kind == "cell" else f"{kind} cell"
     return (
-        f"the {kind} cell collapsed: all its {len(operations)} operations are without parameters "
+        f"the {name} collapsed: all its {len(operations)} operations are without parameters "
         f"({skips} skip connections). Compare it with random cells before any use."
     )
 

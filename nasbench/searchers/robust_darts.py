@@ -34,9 +34,9 @@ class RobustDarts(BilevelSettings, Searcher):
     quotient bar-lambda(i - k) / bar-lambda(i) and k = 5 epochs (from memory, not read again). DARTS-ADA, which goes
     back and raises the L2 factor, is not built.
     Differs from the published code: cutout is the task's augmentation and neither switched off without drop path
-    nor raised with it; the eigenvalue is that of one fixed batch of the alpha half without augmentation, by Lanczos
-    where there are many alphas, without the L2 term of the alphas (which adds a constant), and the last epoch has
-    one only if its turn has come; the cell is that after the epoch, as always here.
+    nor raised with it; the eigenvalue is that of one fixed batch of the alpha half without augmentation and with
+    nothing dropped, by Lanczos where there are many alphas, without the L2 term of the alphas (which adds a constant),
+    and the last epoch has one only if its turn has come; the cell is that after the epoch, as always here.
 
     Attributes:
         name: ``"robust-darts"``.

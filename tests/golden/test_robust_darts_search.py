@@ -48,8 +48,8 @@ def task_of(space=None, shape=tiny_space.SHAPE, **changes):
     return SearchTask(**(fields | changes))
 
 
-def on_cells(**changes):
-    return task_of(small_cells.SmallCells(), small_cells.SHAPE, **changes)
+def with_drop_path(**changes):
+    return task_of(small_cells.TwoNodes(), small_cells.SHAPE, **changes)
 
 
 def records_of(values, interval=2, start=0):
@@ -139,7 +139,7 @@ def test_a_search_stops_and_gives_the_cell_of_the_epoch_gone_back_to(tmp_path):
 
 def test_drop_path_grows_linearly_and_eigenvalues_have_their_turn():
     tracker = RecordingTracker()
-    result = robust(epochs=5, drop_path=0.6, eigenvalue_interval=3).search(on_cells(), tracker)
+    result = robust(epochs=5, drop_path=0.6, eigenvalue_interval=3).search(with_drop_path(), tracker)
     assert [record["drop_path"] for record in result.trajectory] == pytest.approx([0.0, 0.15, 0.3, 0.45, 0.6])
     assert [record["epoch"] for record in result.trajectory if "dominant_eigenvalue" in record] == [0, 3]
     logged = dict(tracker.metrics)

@@ -19,6 +19,8 @@ class SpaceCase:
 
     Attributes:
         names: Registered names.
+        representatives: Those of them on which everything is tested, what takes time too: together they have each
+            operation, each wiring and each trait of the family.
         shape: Of a network that is built in a moment (two input channels, five classes).
         copy: Make a discrete network compute what the supernet does with the one-hot weights of these cells, in
             evaluation mode (running statistics): copy its weights, under no_grad.
@@ -29,6 +31,7 @@ class SpaceCase:
     """
 
     names: tuple[str, ...]
+    representatives: tuple[str, ...]
     shape: NetworkShape
     copy: Callable[[nn.Module, nn.Module, Mapping[str, Cell]], None]
     plain: Callable[[SearchSpace, NetworkShape, nn.Module], nn.Module]

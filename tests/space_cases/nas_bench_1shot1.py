@@ -134,6 +134,7 @@ def plain_supernet(space: SearchSpace, shape: NetworkShape, supernet: nn.Module,
 
 CASE = SpaceCase(
     names=("nas-bench-1shot1-1", "nas-bench-1shot1-2", "nas-bench-1shot1-3"),
+    representatives=("nas-bench-1shot1-1",),
     shape=NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8),
     copy=copy_weights,
     plain=plain_supernet,

@@ -167,6 +167,7 @@ def plain_supernet(space: SearchSpace, shape: NetworkShape, supernet: nn.Module,
 
 CASE = SpaceCase(
     names=("nas-bench-201", "nas-bench-201-five-vertices"),
+    representatives=("nas-bench-201",),
     shape=NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8),
     copy=copy_weights,
     plain=plain_supernet,

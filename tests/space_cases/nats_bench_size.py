@@ -151,6 +151,7 @@ def plain_supernet(space: SearchSpace, shape: NetworkShape, supernet: nn.Module)
 
 CASE = SpaceCase(
     names=("nats-bench-size",),
+    representatives=("nats-bench-size",),
     shape=NetworkShape(num_cells=3, channels=2, num_classes=5, in_channels=2, image_size=8),
     copy=copy_sized_weights,
     plain=plain_supernet,

@@ -200,6 +200,7 @@ def plain_supernet(space: SearchSpace, shape: NetworkShape, supernet: nn.Module,
 
 CASE = SpaceCase(
     names=("darts", "robust-darts-s1", "robust-darts-s2", "robust-darts-s3", "robust-darts-s4"),
+    representatives=("darts", "robust-darts-s1", "robust-darts-s4"),
     shape=NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8),
     copy=copy_darts_weights,
     plain=plain_supernet,

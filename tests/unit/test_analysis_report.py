@@ -22,7 +22,7 @@ from nasbench.config.component import parse
 from nasbench.core.errors import ComparisonError, ConfigError, FileWriteError, GenotypeError
 from nasbench.core.genotype import Cell
 
-OPS = tuple(OPERATIONS)
+OPS = tuple(OPERATIONS)[:8]  # those of the DARTS space, in its order
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -212,24 +212,26 @@ def test_operations_have_colours_of_their_own() -> None:
 def test_edge_panels_are_rows_of_nodes() -> None:
     assert edge_panels(5) == [(0, 0, "0 to 2"), (0, 1, "1 to 2"), (1, 0, "0 to 3"), (1, 1, "1 to 3"), (1, 2, "2 to 3")]
     assert len(edge_panels(14)) == 14
-    assert edge_panels(6)[5] == (1, 0, "edge 5")
+    assert edge_panels(6)[3:] == [(2, 0, "0 to 3"), (2, 1, "1 to 3"), (2, 2, "2 to 3")]  # one input, NAS-Bench-201
+    assert edge_panels(10)[9] == (3, 3, "3 to 4")
+    assert edge_panels(7)[5] == (1, 0, "edge 5")
+    assert edge_panels(1) == [(0, 0, "edge 0")]
+    assert edge_panels(6, [f"layer {number}" for number in range(6)])[5] == (1, 0, "layer 5")
+    with pytest.raises(ComparisonError, match="2 names for 5 rows"):
+        edge_panels(5, ("a", "b"))
 
 
-def _figures(data: ReportData) -> dict[str, str]:
-    return {
-        "comparison": plots.comparison(data.rows, "digits"),
-        "entropy": plots.entropy_histogram(data.histograms[0]),
-        "health": plots.search_health(data.trajectories),
-        "alphas": plots.alpha_trajectory(data.trajectories[0], "normal"),
-        "curves": plots.training_curves(data.curves, "digits"),
-        "cost": plots.cost_bars(data.costs),
-    }
+@pytest.fixture(scope="module")
+def figures(page: Path) -> dict[str, str]:
+    """Those of the page that Matplotlib has drawn, by the beginning of the file's name."""
+    files = {file.stem: file.read_text(encoding="utf-8") for file in (page.parent / "figures").iterdir()}
+    kinds = ("comparison-source", "entropy", "search-health", "alphas", "training", "cost")
+    return {kind: next(svg for name, svg in files.items() if name.startswith(kind)) for kind in kinds}
 
 
-def test_figures_are_deterministic_svg_without_dates_or_addresses() -> None:
-    first, again = _figures(_data()), _figures(_data())
-    assert first == again
-    for svg in first.values():
+def test_figures_are_svg_without_dates_or_addresses(figures: dict[str, str]) -> None:
+    """That they are the same every time is shown with the page's bytes."""
+    for svg in figures.values():
         assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314
         assert set(re.findall(r"https?://[^\"]*", svg)) == {"http://www.w3.org/2000/svg"}
         assert "metadata" not in svg
@@ -238,16 +240,15 @@ def test_figures_are_deterministic_svg_without_dates_or_addresses() -> None:
         assert referred == set(re.findall(r' id="([^"]+)"', svg))
 
 
-def test_figures_say_what_they_show() -> None:
-    figures = _figures(_data())
-    assert "relative improvement over random sampling, %" in figures["comparison"]
-    assert "p1/darts" in figures["comparison"]
+def test_figures_say_what_they_show(figures: dict[str, str]) -> None:
+    assert "relative improvement over random sampling, %" in figures["comparison-source"]
+    assert "p1/darts" in figures["comparison-source"]
     assert "leftmost: exactly 0" in figures["entropy"]
     assert "whole set (12)" in figures["entropy"]
     assert "p1 (5)" in figures["entropy"]
-    assert "one-shot Top-1, % (not retrained)" in figures["health"]
+    assert "one-shot Top-1, % (not retrained)" in figures["search-health"]
     assert all(name in figures["alphas"] for name in (*OPS, "0 to 2", "2 to 3"))
-    assert "random-sampling" in figures["curves"]
+    assert "random-sampling" in figures["training"]
     assert "12.5 s" in figures["cost"]
 
 
@@ -317,19 +318,22 @@ def test_figures_stand_beside_the_page(page: Path) -> None:
     assert page.read_text(encoding="utf-8").count("<svg") == len(files)
 
 
-def test_report_has_equal_bytes_for_equal_data(page: Path, tmp_path: Path) -> None:
+def test_report_and_figures_have_equal_bytes_for_equal_data(page: Path, tmp_path: Path) -> None:
     again = write_report(tmp_path / "report", _data())
     one, two = (
         {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
         for root in (page.parent, again.parent)
     )
     assert one == two
+    assert len(one) == 9
+
+
+SECTIONS = ("target_rows", "cells", "histograms", "trajectories", "curves", "costs", "lineage", "warnings")
+EMPTY: dict[str, list[Any]] = {name: [] for name in SECTIONS}
 
 
 def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
-    sections = ("target_rows", "cells", "histograms", "trajectories", "curves", "costs", "lineage", "warnings")
-    empty: dict[str, list[Any]] = {name: [] for name in sections}
-    page = write_report(tmp_path, _data(**empty, gate=None, parameters="", environment={}, target=""))
+    page = write_report(tmp_path, _data(**EMPTY, gate=None, parameters="", environment={}, target=""))
     parser, words = _read(page)
     assert "The gate was not asked." in words
     assert parser.tags.count("h2") == 1
@@ -338,9 +342,8 @@ def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
 
 
 def test_promotion_is_said(tmp_path: Path) -> None:
-    sections: dict[str, list[Any]] = {"cells": [], "histograms": [], "trajectories": [], "curves": [], "costs": []}
     gate = {"decision": "promoted", "candidate": "p1/darts", "model": "darts-cells", "version": "4"}
-    _, words = _read(write_report(tmp_path, _data(**sections, gate=gate)))
+    _, words = _read(write_report(tmp_path, _data(**EMPTY, gate=gate)))
     assert "The gate promoted p1/darts." in words
     assert "stands at version 4 of darts-cells" in words
     assert "The gate refused" not in words
@@ -367,20 +370,21 @@ def test_data_are_checked(changes: dict[str, Any], words: str) -> None:
 def test_impossible_cell_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     cells = [{"title": "x", "fingerprint": "", "cells": {"normal": {"nodes": [[["skip_connect", 5]]], "concat": [2]}}}]
     with pytest.raises(GenotypeError, match="from state 5"):
-        write_report(tmp_path / "report", _data(cells=cells))
+        write_report(tmp_path / "report", _data(**EMPTY | {"cells": cells}))
     assert not (tmp_path / "report").exists()
 
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(FileWriteError, match="cannot write"):
-        write_report(tmp_path / "file", _data(trajectories=[]))
+        write_report(tmp_path / "file", _data(**EMPTY))
 
 
 def test_a_drawing_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     given = '<svg xmlns="http://www.w3.org/2000/svg" width="10"><g id="given"/></svg>'
-    write_report(tmp_path, _data(trajectories=[{**_trajectory(), "drawn": {"normal": given}}]))
+    write_report(tmp_path, _data(**EMPTY | {"trajectories": [{**_trajectory(), "drawn": {"normal": given}}]}))
     (figure,) = (tmp_path / "figures").glob("alphas-normal-*.svg")
     assert figure.read_text() == given
-    others = [path for path in (tmp_path / "figures").glob("alphas-*.svg") if path != figure]
+    others = [path for path in (tmp_path / "figures").iterdir() if path != figure]
+    assert len(others) == 2
     assert all('id="given"' not in path.read_text() for path in others)

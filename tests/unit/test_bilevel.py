@@ -110,6 +110,13 @@ def test_resuming_gives_the_same_bits(tmp_path, epochs):
     assert torch.equal(*moments)
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    file = tmp_path_factory.mktemp("stored") / "c.pt"
+    search(checkpoint=file)
+    return file
+
+
 @pytest.mark.parametrize("change", [
     {"seed": 1},
     {"settings": dataclasses.replace(SETTINGS, momentum=0.5)},
@@ -119,10 +126,9 @@ def test_resuming_gives_the_same_bits(tmp_path, epochs):
     {"augmentation": Augmentation(crop_padding=0, flip=False)},
     {"shape": dataclasses.replace(SHAPE, channels=5)},
 ])  # fmt: skip
-def test_a_checkpoint_of_another_search_is_refused(tmp_path, change):
-    search(checkpoint=tmp_path / "c.pt")
+def test_a_checkpoint_of_another_search_is_refused(stored, change):
     with pytest.raises(CheckpointError, match="belongs to another run"):
-        search(**change, checkpoint=tmp_path / "c.pt")
+        search(**change, checkpoint=stored)
 
 
 class Logging(Strategy):

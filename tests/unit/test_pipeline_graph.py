@@ -93,21 +93,45 @@ def test_parameters_inputs_and_outputs_agree(name: str) -> None:
     assert words[3:] == [item[argument] for argument in spec.arguments]
 
 
-def test_the_graph_holds_every_item() -> None:
-    listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert set(listed) == set(items(PARAMS))
+COMMANDS = """
+import os, subprocess, sys
+from dvc.cli import main
+made, project = sys.argv[1:]
+for folder, *command in (
+    (made, "init", "-q"), (made, "add", "-q", "folder"), (project, "stage", "list", "--name-only"),
+    (project, "dag", "--dot"),
+):
+    os.chdir(folder)
+    if main(command):
+        sys.exit(f"dvc {command} failed")
+    print("end of command", flush=True)
+"""
 
 
-def test_the_graph_is_dvcs_own() -> None:
+@pytest.fixture(scope="module")
+def dvc_says(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A folder that DVC has added; the stages and the graph that DVC reads. One process, as each imports for long."""
+    made = tmp_path_factory.mktemp("dvc")
+    (made / "folder" / "deep").mkdir(parents=True)
+    (made / "folder" / "b.txt").write_text("two")
+    (made / "folder" / "deep" / "a.txt").write_text("one")
+    subprocess.run(["git", "init", "-q"], cwd=made, check=True)
+    command = [sys.executable, "-c", COMMANDS, str(made), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *_, stages, dot, rest = done.stdout.split("end of command\n")
+    assert not rest
+    return made, stages, dot
+
+
+def test_the_graph_holds_every_item(dvc_says: tuple[Path, str, str]) -> None:
+    _, stages, _ = dvc_says
+    assert set(stages.split()) == set(items(PARAMS))
+
+
+def test_the_graph_is_dvcs_own(dvc_says: tuple[Path, str, str]) -> None:
     """What an item may wait for longest is decided by DVC's files; here the two must reach the same items."""
-    command = [sys.executable, "-m", "dvc", "dag", "--dot"]
-    dot = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    _, _, dot = dvc_says
     edges = set(re.findall(r'"([^"]+)" -> "([^"]+)"', dot))
     graph = items(PARAMS)
     before = {needed: {item for needed_, item in edges if needed_ == needed} for needed, _ in edges}
@@ -162,13 +186,8 @@ def test_after_a_failure_nothing_more_begins() -> None:
     assert begun == ["a", "b"]
 
 
-def test_md5_is_the_one_that_dvc_records(tmp_path: Path) -> None:
-    (tmp_path / "folder" / "deep").mkdir(parents=True)
-    (tmp_path / "folder" / "b.txt").write_text("two")
-    (tmp_path / "folder" / "deep" / "a.txt").write_text("one")
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", "-q", "folder"]):
-        program = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else ["git"]
-        subprocess.run([*program, *command[1:]], cwd=tmp_path, check=True, capture_output=True)
-    recorded = load_yaml(tmp_path / "folder.dvc")["outs"][0]["md5"]
-    assert dvc_md5(tmp_path / "folder") == recorded
+def test_md5_is_the_one_that_dvc_records(dvc_says: tuple[Path, str, str]) -> None:
+    made, _, _ = dvc_says
+    recorded = load_yaml(made / "folder.dvc")["outs"][0]["md5"]
+    assert dvc_md5(made / "folder") == recorded
     assert json.dumps(recorded).endswith('.dir"')

@@ -178,11 +178,9 @@ def test_options_are_checked(fields, said):
 
 def test_a_backbone_that_cannot_take_the_images_is_named(weights, tmp_path):
     with seeded(0):
-        torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), tmp_path / "vit.pt")
-    scorer = TransferLoss(backbone="timm:vit_tiny_patch16_224", weights=str(tmp_path / "vit.pt"))
-    with pytest.raises(
-        ConfigError, match=r"'timm:vit_tiny_patch16_224' does not take images of \(C, H, W\) = \(3, 16, 16\)"
-    ):
+        torch.save(timm.create_model("test_vit3").state_dict(), tmp_path / "vit.pt")
+    scorer = TransferLoss(backbone="timm:test_vit3", weights=str(tmp_path / "vit.pt"))
+    with pytest.raises(ConfigError, match=r"'timm:test_vit3' does not take images of \(C, H, W\) = \(3, 16, 16\)"):
         run(scorer, tmp_path / "a")
     with pytest.raises(CheckpointError, match="there is no weights file"):
         run(transfer(str(tmp_path / "absent.pt")), tmp_path / "b")

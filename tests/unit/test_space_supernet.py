@@ -43,9 +43,7 @@ def close(mine: Tensor | None, theirs: Tensor | None) -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("k", "normalised", "size"), [(1, True, (8, 8)), (4, False, (8, 8)), (4, True, (8, 8)), (2, True, (7, 11))]
-)
+@pytest.mark.parametrize(("k", "normalised", "size"), [(1, True, (8, 8)), (2, False, (8, 8)), (4, True, (7, 11))])
 def test_logits_and_all_gradients_equal_the_textbook(k: int, normalised: bool, size: tuple[int, int]) -> None:
     """Partial channels and edge normalisation; the contract test has the case without either."""
     ours, plain = both(k)
@@ -192,13 +190,13 @@ def test_noise_does_not_depend_on_the_memory_format() -> None:
     close(fast(images.contiguous(memory_format=torch.channels_last), weights), expected)
 
 
-@pytest.mark.parametrize("k", [1, 2, 4])
-def test_odd_sizes_and_the_imagenet_stem(k: int) -> None:
+def test_odd_sizes_and_the_imagenet_stem() -> None:
+    """With a quarter of the channels; all of them and a half are among the cases of `active`."""
     uniform = {kind: torch.full((NUM_EDGES, len(PRIMITIVES)), 0.125) for kind in ("normal", "reduce")}
     for stem in ("cifar", "imagenet"):
         shape = NetworkShape(num_cells=3, channels=4, num_classes=5, stem=stem)
         with torch.no_grad():
-            assert Darts().supernet(shape, partial_channels=k)(torch.randn(2, 3, 7, 21), uniform).shape == (2, 5)
+            assert Darts().supernet(shape, partial_channels=4)(torch.randn(2, 3, 7, 21), uniform).shape == (2, 5)
 
 
 def test_second_derivatives_exist() -> None:
@@ -228,7 +226,8 @@ def test_batch_statistics_in_evaluation_mode_equal_training_mode_and_leave_the_r
 
 
 def test_only_the_stem_has_affine_batch_norm() -> None:
-    supernet = Darts().supernet(SHAPE)
+    with torch.device("meta"):
+        supernet = Darts().supernet(SHAPE)
     affine = [name for name, module in supernet.named_modules() if isinstance(module, BatchNorm) and module.affine]
     assert affine == ["stem.body.1"]
     assert all(m.momentum == 0.1 and m.track_running_stats for m in supernet.modules() if isinstance(m, BatchNorm))
@@ -248,8 +247,9 @@ def test_weights_come_from_the_default_generator() -> None:
         torch.manual_seed(seed)
         return next(Darts().supernet(SHAPE).parameters()).detach()
 
-    assert torch.equal(first(1), first(1))
-    assert not torch.equal(first(1), first(2))
+    one = first(1)
+    assert torch.equal(first(1), one)
+    assert not torch.equal(first(2), one)
 
 
 def test_wrong_requests_are_refused() -> None:

@@ -61,6 +61,13 @@ def tuning(tmp_path: Path, outcome: Any = None, storage: str | None = None, **fi
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The storage and the outcome of a study of FIELDS that ran at once."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return folder / "journal", tuning(folder).run()
+
+
 def points(data: Any) -> list[tuple[Any, ...]]:
     return [(trial.selector, trial.size, tuple(trial.fields.items()), trial.outcome) for trial in data.trials]
 
@@ -84,9 +91,9 @@ def test_the_best_is_the_smallest_proxy_within_the_margin(tmp_path):
     assert set(data.importances) >= {"fraction", "selector"}
 
 
-def test_constraints_reach_optuna_and_infeasible_trials_are_told_as_such(tmp_path):
-    data = tuning(tmp_path).run()
-    study = optuna.load_study(study_name="proxy", storage=open_storage(str(tmp_path / "journal")))
+def test_constraints_reach_optuna_and_infeasible_trials_are_told_as_such(undisturbed):
+    journal, data = undisturbed
+    study = optuna.load_study(study_name="proxy", storage=open_storage(str(journal)))
     assert study.direction.name == "MINIMIZE"
     for trial, told in zip(study.trials, data.trials, strict=True):
         (violation,) = trial.constraints.values()
@@ -124,21 +131,20 @@ def test_a_larger_margin_allows_a_smaller_proxy(tmp_path):
     assert best[1].fraction < 0.3
 
 
-def test_same_seed_same_trials_another_seed_others(tmp_path):
-    first = points(tuning(tmp_path / "a").run())
+def test_same_seed_same_trials_another_seed_others(tmp_path, undisturbed):
+    first = points(undisturbed[1])
     assert points(tuning(tmp_path / "b", storage=f"sqlite:///{tmp_path / 'b.db'}").run()) == first
     assert points(tuning(tmp_path / "c", seed=1).run()) != first
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 16])
-def test_a_killed_study_goes_on_as_if_nothing_had_been(tmp_path, stop_after):
-    whole = points(tuning(tmp_path / "a").run())
+def test_a_killed_study_goes_on_as_if_nothing_had_been(tmp_path, undisturbed, stop_after):
     with pytest.raises(KeyboardInterrupt):
-        tuning(tmp_path / "b", Outcome(stop_after=stop_after)).run()
-    assert points(tuning(tmp_path / "b").run()) == whole
+        tuning(tmp_path, Outcome(stop_after=stop_after)).run()
+    assert points(tuning(tmp_path).run()) == points(undisturbed[1])
 
 
-def test_the_number_of_trials_is_the_total_and_may_be_raised(tmp_path):
+def test_the_number_of_trials_is_the_total_and_may_be_raised(tmp_path, undisturbed):
     outcome = Outcome()
     few = tuning(tmp_path, outcome, trials=4).run()
     assert len(few.trials) == 4
@@ -147,7 +153,7 @@ def test_the_number_of_trials_is_the_total_and_may_be_raised(tmp_path):
     assert len(outcome.calls) == calls
     more = tuning(tmp_path, outcome, trials=12).run()
     assert points(more)[:4] == points(few)
-    assert points(more) == points(tuning(tmp_path / "at once").run())
+    assert points(more) == points(undisturbed[1])
 
 
 def test_starting_points_come_first_and_once_with_any_number_of_workers(tmp_path):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -36,9 +38,31 @@ sys.exit(7 if "--fail" in sys.argv else None)
 """
 
 
+LIGHT = ("tqdm", "jinja2")
+QUICK = f"""
+import runpy, sys, types
+from pipelines.warm import PACKAGES
+sys.modules |= {{name: types.ModuleType(name) for name in PACKAGES if name not in {LIGHT!r}}}
+del sys.modules["pipelines.warm"]
+runpy.run_module("pipelines.warm", run_name="__main__", alter_sys=True)
+"""
+"""The warm process, with empty modules for what takes long to import; the runs end to end have the real ones."""
+
+popen = subprocess.Popen
+
+
+def quickly(command: list[str]) -> subprocess.Popen[bytes]:
+    program, *module, address = command
+    assert module == ["-m", "pipelines.warm"]
+    return popen([program, "-c", QUICK, address])
+
+
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    with WarmStart() as started:
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess, "Popen", quickly)
+            started = stack.enter_context(WarmStart())
         address = Path(started.environment[warm.SOCKET])
         for _ in range(1200):
             if address.exists():
@@ -65,10 +89,21 @@ def start(folder: Path, environment: dict[str, str], *arguments: str) -> subproc
     )  # fmt: skip
 
 
+def test_every_package_is_installed() -> None:
+    """One that is not would end the warm process; looked up without importing."""
+    assert set(LIGHT) < set(warm.PACKAGES)
+    for name in warm.PACKAGES:
+        path: list[str] | None = None
+        for number, _ in enumerate(parts := name.split("."), start=1):
+            spec = PathFinder.find_spec(".".join(parts[:number]), path)
+            assert spec, name
+            path = list(spec.submodule_search_locations or ())
+
+
 def test_packages_are_there_already(folder: Path, environment: dict[str, str]) -> None:
     (folder / "script.py").write_text(
         SCRIPT.replace("Path.cwd().name", "warm_module in sys.modules", 1).replace(
-            "warm = SOCKET", f"warm_module = {warm.PACKAGES[0]!r}; warm = SOCKET"
+            "warm = SOCKET", f"warm_module = {LIGHT[0]!r}; warm = SOCKET"
         )
     )
     assert wait_for(lambda: start(folder, environment).communicate(timeout=60)[0].startswith("warm True"), 60.0)

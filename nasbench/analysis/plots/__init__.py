@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from nasbench.analysis.plots.edges import cell_edge_distribution
 from nasbench.analysis.plots.proxies import class_counts, entropy_histogram, score_histogram
 from nasbench.analysis.plots.search import (
     alpha_heat_map,
     alpha_trajectory,
-    cell_edge_distribution,
     local_optimum_alarm,
     search_health,
 )

@@ -82,19 +82,15 @@ def test_list_of_an_unknown_family_is_refused(nasbench):
 @pytest.mark.parametrize(
     ("line", "params", "millions"),
     [
-        # facts/differentiable_search.md, section 10, columns "C10 20x36", "C100 20x36", "IN 14x48" and "C10 8x16".
-        ("--genotype DARTS_V1 --cells 20 --channels 36 --classes 10 --image-size 32", 3_169_414, "500.99"),
-        ("--genotype DARTS_V2 --cells 20 --channels 36 --classes 10 --image-size 32", 3_349_342, "528.36"),
-        ("--genotype DARTS_V2 --cells 20 --channels 36 --classes 100 --image-size 32", 3_401_272, None),
-        ("--genotype DARTS_V2 --cells 8 --channels 16 --classes 10 --image-size 32", 246_106, None),
+        # facts/differentiable_search.md, section 10, columns "C10 20x36", "IN 14x48" and "C100 20x36"; the golden
+        # test of costs has them all, here they show that every option reaches the network and what the defaults are.
+        ("--genotype DARTS_V2 --classes 100 --image-size 32", 3_401_272, None),
         (
             "--genotype DARTS_V2 --cells 14 --channels 48 --classes 1000 --image-size 224 --stem imagenet",
             4_718_752,
             "529.91",
         ),
         ("--genotype PC_DARTS_cifar --json", 3_634_678, "556.67"),
-        ("--genotype PC_DARTS_image", 3_721_510, "570.47"),
-        ("--genotype GDAS_V1", 3_368_782, "519.43"),
         ("--genotype cifar10_DARTS_proxy_histo1_10p", 3_803_158, "597.84"),
     ],
 )

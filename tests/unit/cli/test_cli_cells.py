@@ -148,7 +148,7 @@ AUGMENT = "augment --genotype {genotype} --dataset {dataset} --cells 3 --channel
 
 def test_augment_trains_and_says_how_well(nasbench, genotype, tmp_path):
     paths = {"genotype": genotype, "dataset": "digits", "out": tmp_path / "figures.json"}
-    done = nasbench(f"{AUGMENT} --set epochs=1 --json", **paths)
+    done = nasbench(f"{AUGMENT} --dataset-set test_size=1700 --set epochs=1 --json", **paths)
     assert done.code == 0, done.err
     assert set(done.json) == {"top1", "best_top1", "parameters", "macs", "seconds"}
     assert done.json == json.loads((tmp_path / "figures.json").read_text())

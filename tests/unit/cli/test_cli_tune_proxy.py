@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from nasbench.core.errors import TrainingError
 from nasbench.tuning.outcome import SearchOutcome
@@ -15,19 +18,30 @@ CONFIG = """
 selectors: {random: {}}
 fraction: {low: 0.1, high: 0.4}
 seeds: [0]
-margin: 0.3
+margin: 0.9
 searcher: random-sampling
 searcher_options: {}
 augment: {channels: 2}
 recipe: {epochs: 1, batch_size: 256, learning_rate: 0.05, augmentation: {crop_padding: 1, flip: false}}
 """
-TUNE = "tune-proxy --config {config} --out {out} --dataset-set test_size=1700"  # 97 images to train on
+TUNE = "tune-proxy --config {config} --out {out} --dataset image-folder --root {root}"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ROOT/train and ROOT/test of four classes with six pictures each."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for split, kind, row in product(("train", "test"), "abcd", range(6)):
+        path = folder / split / kind / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return folder
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> dict[str, Path]:
+def places(tmp_path: Path, root: Path) -> dict[str, Path]:
     (tmp_path / "tune.yaml").write_text(CONFIG)
-    return {"config": tmp_path / "tune.yaml", "out": tmp_path / "out"}
+    return {"config": tmp_path / "tune.yaml", "out": tmp_path / "out", "root": root}
 
 
 def test_a_study_runs_stops_at_its_total_and_goes_on(nasbench, places):
@@ -70,7 +84,8 @@ def test_what_is_measured_is_the_cell_trained_from_scratch_and_survives_a_kill(p
     from nasbench.tuning.settings import TuningSettings
 
     settings = parse(TuningSettings, yaml.safe_load(CONFIG))
-    train, test = (dataset_of("digits", ("test_size=1700",)).load(split, root=Path()) for split in ("train", "test"))
+    digits = dataset_of("digits", ("test_size=1700",))  # 97 images to train on, many to tell one Top-1 from another
+    train, test = (digits.load(split, root=Path()) for split in ("train", "test"))
     proxy = select_proxy(RandomSubset(), ExampleTable(dataset=train.fingerprint, labels=train.labels), 40, 4)
     measure = SearchOutcome(settings=settings, train=train, test=test, folder=tmp_path)
     calls = []

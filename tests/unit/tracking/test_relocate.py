@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -35,11 +36,23 @@ def download(root: Path, run_id: str, target: Path) -> str:
     return Path(store.connect(root).download_artifacts(run_id, "cell/genotype.json", str(target))).read_text()
 
 
+@pytest.fixture(scope="module")
+def filled(_made_store, tmp_path_factory):
+    """A filled store, the run in it, and where it was filled: nothing stands there any more."""
+    former = tmp_path_factory.mktemp("former") / "a 100% checkout"
+    shutil.copytree(_made_store, former)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        run_id = fill(former)
+    return former.rename(former.parent / "filled"), run_id, former
+
+
 @pytest.fixture
-def moved(root, tmp_path):
+def moved(filled, tmp_path):
     """A filled store that was really moved, and the run in it."""
-    run_id = fill(root)
-    return root.rename(tmp_path / "moved, too 50%"), run_id
+    folder, run_id, _ = filled
+    shutil.copytree(folder, tmp_path / "moved, too 50%")
+    return tmp_path / "moved, too 50%", run_id
 
 
 def test_a_moved_store_is_broken_before_and_whole_after(moved, tmp_path):
@@ -65,15 +78,16 @@ def test_a_store_in_its_place_is_left_alone(root):
     assert not list((root / "mlruns").glob("*before-relocate*"))
 
 
-def test_the_database_is_backed_up_first_and_no_backup_is_overwritten(moved, tmp_path):
+def test_the_database_is_backed_up_first_and_no_backup_is_overwritten(filled, moved, tmp_path):
     root, _ = moved
+    *_, former = filled
     relocate(root)
     again = root.rename(tmp_path / "third")
     relocate(again)
-    for name, place in (("before-relocate", "a 100% checkout"), ("before-relocate-2", "moved, too 50%")):
+    for name, place in (("before-relocate", former), ("before-relocate-2", root)):
         with closing(sqlite3.connect(again / "mlruns" / f"mlflow.db.{name}")) as copy:
             (location,) = copy.execute("SELECT artifact_location FROM experiments WHERE name = 'default'").fetchone()
-        assert location == str(tmp_path / place / "mlruns" / "artifacts" / "default")
+        assert location == str(place / "mlruns" / "artifacts" / "default")
 
 
 def test_two_former_places_are_both_repaired(moved, tmp_path):
