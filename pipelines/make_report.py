@@ -39,6 +39,13 @@ def _read(kind: str, *parts: str) -> dict[str, Any]:
     return read_json(ARTIFACTS.joinpath(kind, *parts, name))
 
 
+def _searcher(params: Params, section: str) -> str:
+    """Return a searcher's registered name, with its section where several sections of the matrix have that one."""
+    name = params.searchers[section].searcher
+    alike = [other for other in params.search.searchers if params.searchers[other].searcher == name]
+    return f"{section} ({name})" if len(alike) > 1 else name
+
+
 def _searches(params: Params) -> Iterator[tuple[str, str, int, str]]:
     """Yield proxy, searcher, seed and label of every search."""
     for proxy, searcher in params.arms:
@@ -66,7 +73,7 @@ def rows(params: Params, comparison: Mapping[str, Any], promotion: Mapping[str, 
         listed.append(
             {
                 "proxy": arm["proxy"], "selector": params.proxies[arm["proxy"]].selector,
-                "searcher": params.searchers[arm["searcher"]].searcher, "num_selected": proxy["num_examples"],
+                "searcher": _searcher(params, arm["searcher"]), "num_selected": proxy["num_examples"],
                 "num_examples": proxy["num_available"], "top1": [cell["top1_per_seed"] for cell in arm["cells"]],
                 "relative_improvement": _interval(arm, comparison["confidence"]),
                 "verdict": "promoted" if promoted else "refused", "reasons": reasons,
