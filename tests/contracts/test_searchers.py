@@ -90,13 +90,17 @@ STOPPING = SHARPENING | {
 }  # fmt: skip
 """The same with the shortest of early stops, after the fourth epoch."""
 
+RESTLESS = {"alpha_learning_rate": 0.3, "first_decision_epoch": 2, "epochs": 6}
+"""With these the distributions on the edges move enough for SGAS to ask how stable they are."""
+
 ONLY_WITH = {
     "early_stop": SHARPENING,
     **dict.fromkeys(("stop_window", "stop_first_epoch", "stop_look_back", "stop_factor"), STOPPING),
     "schedule": {"batch_size": 15},  # with one step an epoch there is no other schedule
     "decision_interval": {"epochs": 7},
     "batch_growth": {"batch_size": 20},  # else the halves are too small for more
-    "history": {"criterion": 2},
+    "criterion": RESTLESS,
+    "history": RESTLESS | {"criterion": 2},
 }
 """What else must be set, before and after, for the change of a field to matter."""
 

@@ -1,28 +1,45 @@
-"""Networks whose size is counted and whose values do not matter."""
+"""Networks whose parameters and multiply-adds are counted, and whose values do not matter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nasbench.spaces.depthwise import DepthwiseConv2d
 from nasbench.spaces.ops import BatchNorm
-from nasbench.training.cost import Cost, measure
+
+LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 
 
-def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a network on the meta device; there drawing initial values that nobody sees is what costs."""
+def outline(self: nn.Conv2d, x: Tensor) -> Tensor:
+    """What a convolution returns, without its values."""
+    sizes = (
+        (size + 2 * int(padding) - dilation * (kernel - 1) - 1) // stride + 1
+        for size, padding, dilation, kernel, stride in zip(
+            x.shape[2:], self.padding, self.dilation, self.kernel_size, self.stride, strict=True
+        )
+    )
+    return x.new_empty((len(x), self.out_channels, *sizes))
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Let networks be built and called in the block at no cost: no initial values, no arithmetic, only sizes.
+
+    BN passes its input on, as it keeps its size and is not counted.
+    """
     with ExitStack() as stack:
-        for layer in (nn.Conv2d, nn.Linear, nn.BatchNorm2d):
+        for layer in LAYERS:
             stack.enter_context(mock.patch.object(layer, "reset_parameters", lambda self: None))
-        stack.enter_context(torch.device("meta"))
-        return build()
+        for convolution in (nn.Conv2d, DepthwiseConv2d):
+            stack.enter_context(mock.patch.object(convolution, "forward", outline))
+        stack.enter_context(mock.patch.object(BatchNorm, "forward", lambda self, x, scale=None: x))
+        yield
 
 
-def cost_on_meta(build: Callable[[], nn.Module], image_shape: tuple[int, int, int]) -> Cost:
-    """Measure such a network; BN passes its input on, as it changes no shape and is not counted."""
-    with mock.patch.object(BatchNorm, "forward", lambda self, x: x):
-        return measure(on_meta(build), image_shape)
+def num_weights(network: nn.Module) -> int:
+    """Trainable numbers of all of a network, an auxiliary head included."""
+    return sum(parameter.numel() for parameter in network.parameters())

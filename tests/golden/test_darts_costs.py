@@ -8,7 +8,7 @@ supernet 0.956512M (PC-DARTS#15), and with the 20 counts that the SGAS authors p
 from __future__ import annotations
 
 import pytest
-import torch
+from counted import num_weights, without_values
 from torch import nn
 
 from nasbench.spaces import published
@@ -65,20 +65,17 @@ TABLE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_initial_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting needs no values; on the meta device drawing none is what costs."""
-    for layer in (nn.Conv2d, nn.Linear):
-        monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
-
-
-def on_meta(name: str, fields: dict[str, object]) -> nn.Module:
-    with torch.device("meta"):
-        return build_network(published.published_cells(name), NetworkShape(**fields))
-
-
 def millions(macs: int) -> str:
     return f"{macs / 1e6:.2f}"
+
+
+def network_of(name: str, fields: dict[str, object]) -> nn.Module:
+    return build_network(published.published_cells(name), NetworkShape(**fields))
+
+
+def cost_of(network: nn.Module, size: int) -> tuple[int, str]:
+    cost = measure(network, (3, size, size))
+    return cost.parameters, millions(cost.macs)
 
 
 def test_the_table_has_every_published_cell() -> None:
@@ -88,31 +85,39 @@ def test_the_table_has_every_published_cell() -> None:
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
 def test_published_cells(row: tuple[str, int, str, int, int, str, int]) -> None:
     name, cifar10, cifar10_macs, cifar100, imagenet, imagenet_macs, small = row
-    network = build_network(published.published_cells(name), NetworkShape(**CIFAR10))
-    cost = measure(network, (3, 32, 32))
-    assert (cost.parameters, millions(cost.macs)) == (cifar10, cifar10_macs)
-    network = build_network(published.published_cells(name), NetworkShape(**IMAGENET))
-    cost = measure(network, (3, 224, 224))
-    assert (cost.parameters, millions(cost.macs)) == (imagenet, imagenet_macs)
-    assert count_parameters(on_meta(name, CIFAR100)) == cifar100
-    assert count_parameters(on_meta(name, SMALL)) == small
+    with without_values():
+        network = network_of(name, CIFAR10)
+        assert cost_of(network, 32) == (cifar10, cifar10_macs)
+        network.classifier.linear = nn.Linear(network.classifier.linear.in_features, 100)  # no more depends on classes
+        assert count_parameters(network) == cifar100
+        assert cost_of(network_of(name, IMAGENET), 224) == (imagenet, imagenet_macs)
+        assert count_parameters(network_of(name, SMALL)) == small
+
+
+@pytest.mark.parametrize(("fields", "size"), [(CIFAR100, 32), (IMAGENET, 224)])
+def test_what_is_counted_without_values_is_what_a_network_computes(fields: dict[str, object], size: int) -> None:
+    real = cost_of(network_of("AmoebaNet", fields), size)
+    with without_values():
+        assert cost_of(network_of("AmoebaNet", fields), size) == real
 
 
 def test_gdas_imagenet_network_reproduces_the_papers_581m() -> None:
-    cost = measure(on_meta("GDAS_V1", {**IMAGENET, "channels": 50}), (3, 224, 224))
-    assert (cost.parameters, millions(cost.macs)) == (5_345_075, "581.01")
+    with without_values():
+        assert cost_of(network_of("GDAS_V1", {**IMAGENET, "channels": 50}), 224) == (5_345_075, "581.01")
 
 
 @pytest.mark.parametrize(("fields", "expected"), [(CIFAR10, 476_426), (IMAGENET, 1_260_776)])
 def test_auxiliary_head(fields: dict[str, object], expected: int) -> None:
-    with_head = on_meta("DARTS_V2", {**fields, "auxiliary": True})
-    assert count_parameters(with_head) == count_parameters(on_meta("DARTS_V2", fields))
-    assert sum(p.numel() for p in with_head.auxiliary_head.parameters()) == expected
+    with without_values():
+        with_head = network_of("DARTS_V2", {**fields, "auxiliary": True})
+        assert count_parameters(with_head) == count_parameters(network_of("DARTS_V2", fields))
+    assert num_weights(with_head.auxiliary_head) == expected
 
 
 def test_p_darts_with_its_auxiliary_head() -> None:
-    network = on_meta("PDARTS", {**CIFAR10, "auxiliary": True})
-    assert sum(p.numel() for p in network.parameters()) == 3_910_224  # printed in pdarts#7
+    with without_values():
+        network = network_of("PDARTS", {**CIFAR10, "auxiliary": True})
+    assert num_weights(network) == 3_910_224  # printed in pdarts#7
 
 
 SUPERNETS = (
@@ -132,9 +137,9 @@ SUPERNETS = (
 
 @pytest.mark.parametrize(("fields", "partial_channels", "expected"), SUPERNETS)
 def test_supernet_weights(fields: dict[str, object], partial_channels: int, expected: int) -> None:
-    with torch.device("meta"):
+    with without_values():
         supernet = Darts().supernet(NetworkShape(**fields), partial_channels=partial_channels)
-    assert sum(parameter.numel() for parameter in supernet.parameters()) == expected
+    assert num_weights(supernet) == expected
 
 
 def test_architecture_parameters() -> None:

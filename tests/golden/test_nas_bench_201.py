@@ -7,16 +7,17 @@ the ResNet, GDAS and other cells; NAS-Bench-201 (arXiv:2001.00326), section 2.1 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+from counted import without_values
 
+from nasbench.core.genotype import Genotype
 from nasbench.spaces.base import NetworkShape
-from nasbench.spaces.edge_cell import OPERATIONS
+from nasbench.spaces.edge_cell import OPERATIONS, Zeros
 from nasbench.spaces.nas_bench_201 import NasBench201
 from nasbench.spaces.nas_bench_201_five_vertices import NasBench201FiveVertices
 from nasbench.training.cost import count_parameters, measure
@@ -79,24 +80,16 @@ def formula(genes: tuple[int, ...], dataset: str) -> tuple[int, int]:
     return parameters + 2 * 64 + 64 * classes + classes, macs + 64 * classes + classes
 
 
-@pytest.fixture
-def _no_initial_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting needs no values; drawing them is half of what it costs."""
-    for layer in (nn.Conv2d, nn.Linear):
-        monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
-
-
 def measured(
     space: NasBench201 | NasBench201FiveVertices, text: str, dataset: str, channels: int = 16
 ) -> tuple[int, int]:
     """Return (parameters, multiply-adds) of the network, with the head's bias, which the published figures count."""
-    network = space.network(space.from_string(text), shape(dataset, channels))
     classes, size = DATASETS[dataset]
-    cost = measure(network, (3, size, size))
+    with without_values():
+        cost = measure(space.network(space.from_string(text), shape(dataset, channels)), (3, size, size))
     return cost.parameters, cost.macs + classes
 
 
-@pytest.mark.usefixtures("_no_initial_values")
 @pytest.mark.parametrize(("dataset", "index", "short", "macs", "parameters"), NAMED)
 def test_costs_of_named_cells(dataset: str, index: int, short: str, macs: float, parameters: float) -> None:
     text = spell(short)
@@ -105,7 +98,6 @@ def test_costs_of_named_cells(dataset: str, index: int, short: str, macs: float,
     assert SPACE.to_string(SPACE.genotype_at(index)) == text
 
 
-@pytest.mark.usefixtures("_no_initial_values")
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_formulas_agree_with_the_networks(dataset: str) -> None:
     for index in (1, 77, 4000, 15_624):
@@ -113,9 +105,20 @@ def test_formulas_agree_with_the_networks(dataset: str) -> None:
         assert measured(SPACE, SPACE.to_string(genotype), dataset) == formula(genotype.genes, dataset)
 
 
+@functools.cache
+def every_genotype() -> tuple[Genotype, ...]:
+    return tuple(SPACE.genotype_at(index) for index in range(15_625))
+
+
+@functools.cache
+def texts_of_every_genotype(zeros: Zeros) -> tuple[str, ...]:
+    return tuple(SPACE.canonical(genotype, zeros=zeros) for genotype in every_genotype())
+
+
 def test_costs_over_the_space() -> None:
     """Section 7.5: 28 distinct figures on CIFAR-10; 7.6: their mean, the smallest and the largest."""
-    macs = [formula(SPACE.genotype_at(index).genes, "cifar10")[1] for index in range(15_625)]
+    cost_of_kinds = functools.cache(lambda kinds: formula(kinds, "cifar10")[1])  # in whatever order they stand
+    macs = [cost_of_kinds(tuple(sorted(genotype.genes))) for genotype in every_genotype()]
     assert f"{float(Fraction(sum(macs), len(macs))) / 1e6:.3f}" == "54.969"
     assert len(set(macs)) == 28
     assert (min(macs), max(macs)) == (7_783_050, 220_119_690)
@@ -138,17 +141,18 @@ def test_published_order(index: int, text: str) -> None:
 
 
 def test_every_index_is_one_cell() -> None:
-    genes = {SPACE.genotype_at(index).genes for index in range(15_625)}
+    genes = {genotype.genes for genotype in every_genotype()}
     assert len(genes) == SPACE.cardinality == 15_625
 
 
 def test_unique_cells() -> None:
     """Section 7.5; 6,466 is also asserted by the repository's own test. The last figure is counted by us."""
-    genotypes = [SPACE.genotype_at(index) for index in range(15_625)]
-    assert len({SPACE.canonical(genotype, zeros="operation") for genotype in genotypes}) == 12_751
-    texts = [SPACE.canonical(genotype) for genotype in genotypes]
+    genotypes = every_genotype()
+    assert SPACE.canonical(genotypes[1234]) == SPACE.canonical(genotypes[1234], zeros="symbol")
+    assert len(set(texts_of_every_genotype("operation"))) == 12_751
+    texts = texts_of_every_genotype("symbol")
     assert len(set(texts)) == 6_466
-    dropped = [SPACE.canonical(genotype, zeros="dropped") for genotype in genotypes]
+    dropped = texts_of_every_genotype("dropped")
     assert len(set(dropped)) == 5_390
     assert dropped.count("#") == 341
     convolutions = {
@@ -168,22 +172,21 @@ def test_cells_without_a_path_are_those_that_give_zero() -> None:
             alive.append(any(alive[source] and genes[edge] for source, edge in enumerate(edges)))
         return alive[-1]
 
-    genotypes = [SPACE.genotype_at(index) for index in range(15_625)]
-    dead = {genotype for genotype in genotypes if not reaches(genotype.genes)}
+    dead = [genotype for genotype in every_genotype() if not reaches(genotype.genes)]
     assert len(dead) == 341
-    assert dead == {genotype for genotype in genotypes if SPACE.canonical(genotype, zeros="dropped") == "#"}
+    texts = zip(every_genotype(), texts_of_every_genotype("dropped"), strict=True)
+    assert dead == [genotype for genotype, text in texts if text == "#"]
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(10, 1_692_826), (100, 1_698_676)])
 def test_supernet_weights(classes: int, expected: int) -> None:
     """Section 9.1 of the differentiable-search sheet; there are 30 architecture parameters."""
-    with torch.device("meta"):
+    with without_values():
         supernet = SPACE.supernet(NetworkShape(num_cells=15, channels=16, num_classes=classes))
     assert count_parameters(supernet) == expected
     assert sum(edges * operations for edges, operations in SPACE.alpha_shapes.values()) == 30
 
 
-@pytest.mark.usefixtures("_no_initial_values")
 @pytest.mark.parametrize(
     ("channels", "parameters", "macs"),
     [(16, 79_156, "7.789"), (32, 301_572, "30.258"), (64, 1_176_484, "119.236")],
@@ -195,7 +198,6 @@ def test_five_vertices_all_skip(channels: int, parameters: int, macs: str) -> No
     assert (seen[0], f"{seen[1] / 1e6:.3f}") == (parameters, macs)
 
 
-@pytest.mark.usefixtures("_no_initial_values")
 def test_five_vertices_example_of_its_readme() -> None:
     """Section 8: the string of four groups, on CIFAR-100 at C = 16."""
     text = spell("|c3~0|+|c3~0|none~1|+|c3~0|none~1|none~2|+|avg~0|c3~1|c3~2|c3~3|")

@@ -110,7 +110,6 @@ def test_the_default_parameters_are_right() -> None:
 def test_the_parameters_of_every_study_are_right(study: str) -> None:
     folder = ROOT / "studies" / study
     assert load_params(folder / "params.yaml").study == study
-    assert (folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
     assert (folder / load_params(folder / "params.yaml").repository).resolve() == ROOT
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ import yaml
 from PIL import Image
 
 from nasbench.core.errors import TrainingError
+from nasbench.core.table import ExampleTable, save_table
+from nasbench.datasets.image_folder import ImageFolder
 from nasbench.tuning.outcome import SearchOutcome
 
 CONFIG = """
@@ -64,11 +69,38 @@ def test_a_study_runs_stops_at_its_total_and_goes_on(nasbench, places):
     assert not any((places["out"] / "checkpoints").iterdir())
 
 
-@pytest.mark.slow
-def test_workers_of_one_call_share_the_study(nasbench, places):
-    done = nasbench(f"{TUNE} --trials 2 --workers 2 --json", **places)
+@pytest.mark.parametrize(
+    "scores",
+    [
+        "--scores {scores}",
+        pytest.param("", marks=pytest.mark.xfail(reason="further workers look for a score file that nobody made")),
+    ],
+)
+def test_workers_of_one_call_share_the_study(nasbench, places, monkeypatch, scores):
+    """A copy of this process takes the place of a new one, which would import PyTorch for ten seconds.
+
+    What a new process is sent goes through pickle all the same.
+    """
+    fork, asked, workers = multiprocessing.get_context("fork"), [], []
+
+    def copied(**sent):
+        workers.append(fork.Process(**pickle.loads(pickle.dumps(sent))))  # noqa: S301  made here
+        return workers[-1]
+
+    def context(kind):
+        asked.append(kind)
+        return SimpleNamespace(Process=copied)
+
+    monkeypatch.setattr(multiprocessing, "get_context", context)
+    images = ImageFolder().load("train", root=places["root"])
+    file = places["config"].parent / "scores.parquet"
+    save_table(file, ExampleTable(dataset=images.fingerprint, labels=images.labels))
+    line = f"{TUNE} {scores} --trials 3 --workers 2 --storage {{out}}/journal --json"
+    done = nasbench(line, **places, scores=file)
     assert done.code == 0, done.err
-    assert (done.json["trials"], done.json["running"]) == (2, 0)
+    assert (done.json["trials"], done.json["running"]) == (3, 0)
+    assert (asked, [worker.exitcode for worker in workers]) == (["spawn"], [0])
+    assert (places["out"] / "journal").is_file()
 
 
 def test_what_is_measured_is_the_cell_trained_from_scratch_and_survives_a_kill(places, tmp_path, monkeypatch):
