@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click import Group
@@ -174,3 +175,37 @@ def test_wrong_drawings_are_refused(refused, tmp_path):
 def test_relocate_without_a_store_is_refused(refused, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert "there is no" in refused("relocate --root {root}", root=tmp_path)
+
+
+SEARCHES = Path(__file__).resolve().parents[3] / "studies/gradient_searchers/cells"
+
+
+def test_draw_shows_many_genotypes_searches_and_heat_maps(nasbench, darts_v2, tmp_path):
+    files = sorted(SEARCHES.glob("*/genotype.json"))
+    several = " ".join(f"--genotype {file}" for file in files)
+    done = nasbench(f"draw {several} --out {{out}}", out=tmp_path / "pies.svg")
+    assert (done.code, done.err) == (0, "")
+    assert "nor_conv_3x3" in (tmp_path / "pies.svg").read_text()
+    twice = nasbench("draw --genotype {g} --genotype {g} --out {out} --json", g=darts_v2, out=tmp_path / "d.svg")
+    assert [Path(name).name for name in json.loads(twice.out)["out"]] == ["d-normal.svg", "d-reduce.svg"]
+    trajectories = [file.with_name("trajectory.json") for file in files]
+    assert nasbench("draw --trajectory {t} --out {out}", t=trajectories[0], out=tmp_path / "heat.svg").code == 0
+    assert "softmax(alpha)" in (tmp_path / "heat.svg").read_text()
+    every = " ".join(f"--trajectory {file}" for file in trajectories)
+    assert nasbench(f"draw {every} --out {{out}}", out=tmp_path / "alarm.svg").code == 0
+    assert all(file.parent.name in (tmp_path / "alarm.svg").read_text() for file in files)
+
+
+@pytest.mark.parametrize(("given", "code", "said"), [
+    ("", 2, "either --genotype or --trajectory"),
+    ("--genotype DARTS_V2 --trajectory {t}", 2, "either --genotype or --trajectory"),
+    ("--genotype {g} --genotype {d}", 1, "of the spaces darts, nas-bench-201"),
+    ("--trajectory {d}", 1, "is no trajectory of a search"),
+])  # fmt: skip
+def test_draw_refuses_what_it_cannot_draw(nasbench, darts_v2, tmp_path, given, code, said):
+    folder = SEARCHES / "gdas"
+    line = f"draw {given} --out {{out}}"
+    done = nasbench(line, t=folder / "trajectory.json", d=darts_v2, g=folder / "genotype.json", out=tmp_path / "x.svg")
+    assert done.code == code
+    assert said in done.err
+    assert not (tmp_path / "x.svg").exists()
