@@ -64,13 +64,13 @@ def search(
 
 def _searcher(name: str | None, preset: str | None) -> tuple[str, dict[str, Any]]:
     """Return the searcher's name and the fields that a preset gives it."""
-    from nasbench.searchers import presets
+    from nasbench.searchers.presets import preset as published
 
     if preset is None:
         return name or "darts", {}
     if name is not None:
         raise click.UsageError("--searcher has no effect with --preset, which names one. Give either of them.")
-    params = presets.preset(preset).as_params()
+    params = published(preset).as_params()
     return params["searcher"], dict(params["options"])
 
 

@@ -121,7 +121,8 @@ def _run(job: Job, workers: int, text: str, as_json: bool) -> None:
     tuning = _tuning(job)
     if workers > 1:
         tuning.prepare()
-        job = replace(job, scores=job.scores or _scores_file(job.out))
+        made = _scores_file(job.out)  # of the digits; without scores there is none
+        job = replace(job, scores=job.scores or (made if made.is_file() else None))
     others = _start(job, workers - 1)
     data = tuning.run(release_everywhere=job.everywhere)
     for other in others:

@@ -21,9 +21,9 @@ from nasbench.scorers.logits import entropies, entropy_from_logits
 from nasbench.scorers.trained import IMAGENET_MEAN, IMAGENET_STD
 from nasbench.tracking.tracker import NullTracker
 
-EVERY = 5
-MEASURED = 0.9210
-"""Accuracy on every fifth of the subset's 5,000 test images, measured with this code; on all 5,000 it is 0.9178."""
+EVERY = 10
+MEASURED = 0.9320
+"""Accuracy on every tenth of the subset's 5,000 test images, measured with this code; on all 5,000 it is 0.9178."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_published_resnet20_has_its_accuracy_and_unsure_images_are_the_wrong_ones(root, shared_data, tmp_path):
     images = ImageFolder(mean=(0.5,) * 3, std=(0.25,) * 3).load("test", root=root)
-    assert len(images) == 1000
+    assert len(images) == 500
     scorer = Entropy(weights=str(shared_data / "cifar10-resnet20-12fca82f.th"))
     metrics = scorer.train(images, images, tmp_path, seed=0, compute=ComputeOptions(), tracker=NullTracker())
     assert metrics["top1"] == pytest.approx(MEASURED, abs=0.0015)
@@ -65,18 +65,24 @@ PUBLISHED_MEAN, PUBLISHED_MEDIAN, PUBLISHED_MAX = 0.02108, 2.777e-05, 1.6128
 
 @pytest.fixture(scope="module")
 def official(shared_data: Path) -> ImageSet:
-    """The 4,000 training images of the subset whose official index is known."""
+    """Every other of the 4,000 training images of the subset whose official index is known."""
     pixels = []
     with tarfile.open(shared_data / "cifar10-subset.tar.gz") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if "/official_" in member.name else None
-            if file is not None:
-                pixels.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+        members = [member for member in archive if member.isfile() and "/official_" in member.name]
+        assert len(members) == 4000
+        for member in members[::2]:
+            file = archive.extractfile(member)
+            pixels.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
     count = len(pixels)
     ids, labels = tuple(map(str, range(count))), np.zeros(count, dtype=np.int64)
     return ImageSet(
         images=np.stack(pixels), labels=labels, ids=ids, num_classes=10, mean=IMAGENET_MEAN, std=IMAGENET_STD
     )
+
+
+@pytest.fixture(scope="module")
+def found(official: ImageSet, shared_data: Path) -> np.ndarray:
+    return entropies(given_model(shared_data), official, batch_size=64, device=torch.device("cpu"))
 
 
 def given_model(shared_data: Path) -> torch.nn.Module:
@@ -88,10 +94,9 @@ def given_model(shared_data: Path) -> torch.nn.Module:
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_entropies_of_training_images_are_distributed_as_the_published_ones(official, shared_data):
-    """The list was made with another ResNet-20 of the same accuracy; 4,000 of its 50,000 images are a sample of it."""
-    assert len(official) == 4000
-    found = entropies(given_model(shared_data), official, batch_size=64, device=torch.device("cpu"))
+def test_entropies_of_training_images_are_distributed_as_the_published_ones(found):
+    """The list was made with another ResNet-20 of the same accuracy; 2,000 of its 50,000 images are a sample of it."""
+    assert len(found) == 2000
     assert abs(found.mean() - PUBLISHED_MEAN) < 3 * found.std() / np.sqrt(len(found))
     logs = np.log10(found)
     assert abs(np.median(logs) - np.log10(PUBLISHED_MEDIAN)) < 3 * 1.2533 * logs.std() / np.sqrt(len(found))
@@ -106,16 +111,10 @@ def test_entropies_of_training_images_are_distributed_as_the_published_ones(offi
 
 
 @pytest.mark.shared
-def test_the_fast_pass_is_within_one_hundred_thousandth_of_a_decade_of_a_plain_loop(official, shared_data):
-    rows = np.arange(0, 4000, 10)
-    data = ImageSet(
-        images=official.images[rows], labels=official.labels[rows], ids=tuple(map(str, rows)), num_classes=10,
-        mean=official.mean, std=official.std,
-    )  # fmt: skip
-    model = given_model(shared_data)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
-    pixels = torch.tensor(data.images).permute(0, 3, 1, 2).contiguous().float().div(255)
+def test_the_fast_pass_is_within_one_hundred_thousandth_of_a_decade_of_a_plain_loop(official, found, shared_data):
+    rows = np.arange(0, 2000, 10)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (official.mean, official.std))
+    pixels = torch.tensor(official.images[rows]).permute(0, 3, 1, 2).contiguous().float().div(255)
     with torch.no_grad():
-        wanted = entropy_from_logits(model((pixels - mean) / std)).numpy()
-    found = entropies(model, data, batch_size=64, device=torch.device("cpu"))
-    assert np.abs(np.log10(found) - np.log10(wanted)).max() <= 1e-5
+        wanted = entropy_from_logits(given_model(shared_data)((pixels - mean) / std)).numpy()
+    assert np.abs(np.log10(found[rows]) - np.log10(wanted)).max() <= 1e-5

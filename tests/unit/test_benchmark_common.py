@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def common(monkeypatch: pytest.MonkeyPatch) -> Any:
+def common(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(ROOT)
-    return importlib.import_module("benchmarks.common")
+    gc.freeze()  # else every collection looks through all that the tests before have imported
+    yield importlib.import_module("benchmarks.common")
+    gc.unfreeze()
 
 
 def test_both_ways_are_timed_in_turns(common, monkeypatch) -> None:

@@ -37,7 +37,7 @@ def table(**changes: Any) -> ExampleTable:
         ({"columns": {"entropy": np.array([0.0, 1.0, np.inf])}}, r"holds 1 values .* inf in row 2"),
         ({"columns": {"entropy": np.array([0.0, 1.0])}}, r"'entropy' has shape \(2,\); \(3,\) is needed"),
         ({"columns": {"entropy": np.zeros((3, 1))}}, r"has shape \(3, 1\)"),
-        ({"labels": np.array([0, -1, 1])}, "label -1 is below 0"),
+        ({"labels": np.array([0, -1, 1])}, "label -1 of row . is below 0"),
         ({"ids": ("a", "b")}, "2 ids for 3 labels"),
         ({"columns": {"label": np.zeros(3)}}, "cannot be called 'label'"),
         ({"columns": {"id": np.zeros(3)}}, "cannot be called 'id'"),
