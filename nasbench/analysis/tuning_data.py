@@ -66,6 +66,11 @@ class TuningData:
         return sum(self.whole_top1_per_seed) / len(self.whole_top1_per_seed)
 
     @property
+    def whole_spread(self) -> float:
+        """Largest less smallest Top-1 with the whole set; 0 for one seed, which says nothing of chance."""
+        return max(self.whole_top1_per_seed) - min(self.whole_top1_per_seed)
+
+    @property
     def best(self) -> TunedTrial | None:
         """The smallest proxy within the margin, the earlier of equals; None where there is none."""
         kept = [trial for trial in self.trials if trial.outcome == "within"]

@@ -64,7 +64,7 @@ def document(
     written = []
     for kind in kinds:
         try:
-            _write(out, kind, table, images, dataset, how, fraction, seed)
+            _write(out, kind, table, images, _where(dataset, root), how, fraction, seed)
             written.append(kind)
         except NasbenchError as error:
             if names:  # asked for by name
@@ -87,6 +87,12 @@ def _read(files: Sequence[Path], images: ImageSet) -> ExampleTable:
     return together(list(tables.values()), images)
 
 
+def _where(dataset: str, root: Path) -> str:
+    """Return what a page calls the images."""
+    names = {"digits": "the digits", "image-folder": f"the image folder {root.resolve().name}"}
+    return names.get(dataset, dataset)
+
+
 def _fields(kind: type[Any], num_classes: int) -> dict[str, Any]:
     """Return the fields of a page's selector: its defaults, but half of the classes where it can leave some out."""
     names = {field.name for field in dataclasses.fields(kind)}
@@ -98,7 +104,7 @@ def _write(
     kind: type[Any],
     table: ExampleTable,
     images: ImageSet,
-    dataset: str,
+    where: str,
     how: dict[str, str],
     fraction: float,
     seed: int,
@@ -112,5 +118,4 @@ def _write(
     proxy = select_proxy(selector, table, proxy_size(selector, table, share, None, seed), seed)
     told = explained(selector, table, proxy, images)
     sentences = list(dict.fromkeys(how[column] for column in kind.needs if column in how))
-    where = "the digits" if dataset == "digits" else dataset
     write_page(out, kind, told, run_text(told, where, sentences, _COMMAND.format(name=kind.name)))

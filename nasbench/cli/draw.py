@@ -50,7 +50,8 @@ def _graph(genotype: str) -> dict[str, str]:
 
 def _distribution(genotypes: Sequence[str]) -> dict[str, str]:
     """Return one picture a group: a pie an edge."""
-    from nasbench.analysis.plots.edges import cell_edge_distribution
+    from nasbench.analysis.edge_distribution import distribution_title
+    from nasbench.analysis.plots import cell_edge_distribution
 
     read = [read_genotype(Path(file)) for file in genotypes]
     spaces = {space.name for space, _, _ in read}
@@ -58,30 +59,25 @@ def _distribution(genotypes: Sequence[str]) -> dict[str, str]:
         raise ComparisonError(f"the genotypes are of the spaces {', '.join(sorted(spaces))}. Give those of one space.")
     space = read[0][0]
     chosen = [space.one_hot(genotype) for _, genotype, _ in read]
-    return {
-        group: cell_edge_distribution(candidates, {space.name: [one[group] for one in chosen]}, group)
-        for group, candidates in space.candidates.items()
-        if group not in space.connection_groups
-    }
+    pictures = {}
+    for group, candidates in space.candidates.items():
+        if group not in space.connection_groups:
+            names = space.row_names.get(group, ())
+            counted = {space.name: [one[group] for one in chosen]}
+            pictures[group] = cell_edge_distribution(candidates, counted, distribution_title(group, names), names)
+    return pictures
 
 
 def _searches(files: Sequence[Path]) -> Mapping[str, str]:
     """Return the heat maps of one search, or the alarm of several."""
-    from nasbench.analysis.plots.search import alpha_heat_map, local_optimum_alarm
-    from nasbench.analysis.report_data import SearchTrajectory
+    from nasbench.analysis.plots import alpha_heat_map, local_optimum_alarm
+    from nasbench.analysis.search_trajectory import SearchTrajectory, trajectory_fields
     from nasbench.config.component import parse
     from nasbench.core.files import read_json
 
     shown = []
     for file in files:
-        stored = read_json(file)
-        try:
-            fields = {"title": file.parent.name or file.stem, "operations": stored["operations"],
-                      "records": stored["epochs"]}  # fmt: skip
-        except (KeyError, TypeError) as error:
-            raise ComparisonError(
-                f"{file} is no trajectory of a search ({error!r}). Give its trajectory.json."
-            ) from error
+        fields = trajectory_fields(file.parent.name or file.stem, read_json(file), str(file))
         shown.append(parse(SearchTrajectory, fields, str(file)))
     if len(shown) > 1:
         return {"": local_optimum_alarm(shown)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,8 +111,27 @@ def _base(config: Path | None, quick: bool) -> dict[str, Any]:
     if config is not None and quick:
         raise click.UsageError("--quick has settings of its own; leave out --config.")
     if config is not None:
-        return load_yaml(config)
+        return _completed(load_yaml(config))
     return dict(QUICK) if quick else {}
+
+
+def _completed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file's fields; of networks and trainings a key that it does not name keeps the tuning's own default."""
+    from nasbench.config.component import fields_of
+    from nasbench.tuning.settings import TuningSettings
+
+    own = fields_of(TuningSettings())
+    names = {"supernet", "augmentation", "augment", "recipe"}
+    if given.get("searcher", own["searcher"]) == own["searcher"]:  # the options' defaults are of this one
+        names.add("searcher_options")
+    return {name: _over(own[name], value) if name in names else value for name, value in given.items()}
+
+
+def _over(own: Any, given: Any) -> Any:
+    """Return a value with what is given laid over it, mapping by mapping."""
+    if not (isinstance(own, Mapping) and isinstance(given, Mapping)):
+        return given
+    return {**own, **{name: _over(own.get(name), value) for name, value in given.items()}}
 
 
 def _run(job: Job, workers: int, text: str, as_json: bool) -> None:
@@ -136,7 +155,7 @@ def _run(job: Job, workers: int, text: str, as_json: bool) -> None:
         "top1": best.top1,
     }  # fmt: skip
     say({"page": str(page), "trials": len(data.trials), "running": data.running, "whole_top1": data.whole_top1,
-         "margin": data.margin, **found}, as_json)  # fmt: skip
+         "whole_top1_spread": data.whole_spread, "margin": data.margin, **found}, as_json)  # fmt: skip
 
 
 def _tuning(job: Job) -> Tuning:

@@ -5,7 +5,8 @@ bound of its distance, which stays one while further centres are chosen, so only
 largest need new distances:
 
 - all n points: bounds only;
-- thousands of candidates, those of the largest bounds: read, and brought up to date with all centres;
+- thousands of candidates, those of the largest bounds: read, and brought up to date with all centres, unless some
+  put them below the best bound that was left out before; those in the same part of space are looked at first;
 - of these the `_LEADERS` of the largest bounds: all distances among them, by one matrix product. Centres are chosen
   from them until none lies farther than the best bound that was left out, which is known without looking.
 
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nasbench.selectors.chosen_centres import Centres
 from nasbench.selectors.feature_points import (
     FeatureRows,
     Floats,
@@ -39,7 +41,10 @@ _CANDIDATE_SHARE = 6  # at most one in so many points is a candidate
 _FEWEST_CANDIDATES = 1024
 _LEADERS = 128
 _CENTRES_AT_A_TIME = 512  # columns of one matrix product
-_FEWEST_CENTRES = 64  # below that a product is slow
+_FEWEST_CENTRES = 128  # below that a product is slow, and points are read from memory too often
+_LARGEST_HOMES = 0.3  # share of pairs of point and centre with the same home, above which homes save nothing
+_NEAR_AT_A_TIME = 128  # centres of one home
+_FEWEST_NEAR = 16  # below that a product costs more than it saves
 _PAIRS_AT_A_TIME = 4096  # whose exact distances are taken at once
 _EXACT_INTEGERS = 2.0**53  # float64 holds every whole number up to here
 
@@ -85,7 +90,8 @@ def farthest_first(
 ) -> Traversal:
     """Choose k points, each the farthest from those before it; ties go to the lowest row.
 
-    Memory: some 40 bytes a point, and 128 MiB (twice that at the peak) for candidates; nothing grows with n k.
+    Memory: some 50 bytes a point, 128 MiB (twice that at the peak) for candidates, and 32 MiB for centres; nothing
+    grows with n k.
 
     Args:
         features: float [n, d], finite; may be mapped from a file that is larger than memory.
@@ -98,9 +104,9 @@ def farthest_first(
     source = FeatureRows(features, rows)
     first = start if rows is None else int(np.searchsorted(rows, start))
     search = _Search(source, k, first, candidates or _num_candidates(source), leaders)
-    while len(search.order) < k:
+    while len(search.centres) < k:
         search.advance()
-    order = np.asarray(search.order, dtype=np.int64)
+    order = search.centres.rows
     return Traversal(
         order=order if rows is None else rows[order], num_rows=len(source), rows_read=source.num_read,
         num_distances=search.num_distances,
@@ -137,8 +143,8 @@ def _largest(upper: Floats, count: int) -> tuple[Rows, _Key]:
     if count >= len(upper):
         return np.arange(len(upper)), _NOTHING
     cut = len(upper) - count
-    ordered = np.partition(upper, [cut - 1, cut])
-    left, least = ordered[cut - 1], ordered[cut]
+    ordered = np.partition(upper, cut)  # for two places at once it is six times slower
+    left, least = ordered[:cut].max(), ordered[cut]
     above, ties = np.flatnonzero(upper > least), np.flatnonzero(upper == least)
     wanted = count - len(above)
     best_left = ties[wanted] if left == least else np.argmax(upper == left)
@@ -150,23 +156,23 @@ class _Search:
 
     def __init__(self, source: FeatureRows, k: int, first: int, candidates: int, leaders: int) -> None:
         self._source, self._k, self._candidates, self._leaders = source, k, candidates, leaders
-        self.order = [first]
+        self.centres = Centres(source, k, first)
         self.num_distances = len(source)
         self._norms = np.empty(len(source))
-        quick, whole = self._first_pass(as_centres(source.take_points(np.array([first]))))
+        quick, whole = self._first_pass(self.centres.between(0, 1))
         self._longest = float(np.sqrt(self._norms.max()))
         # products of whole numbers have no rounding: every distance is what it should be, whatever the order
         self._exact_products = whole and 4 * self._longest**2 <= _EXACT_INTEGERS
         self._upper = quick + self._slack(slice(None))
         self._upper[first] = -np.inf
         self._exact = np.full(len(source), self._exact_products)
-        self._exact[first] = True
         self._seen = np.ones(len(source), dtype=np.int64)  # the bound accounts for so many of the centres
+        self._near = np.ones(len(source), dtype=np.int64)  # and for so many of those of the point's home
 
     def _first_pass(self, start: Floats) -> tuple[Floats, bool]:
         quick, whole = np.empty(len(self._source)), True
         for place, block in self._source.blocks():
-            self._norms[place] = np.square(block).sum(axis=1)
+            self._norms[place] = np.einsum("ij,ij->i", block, block)
             quick[place] = self._norms[place] + block @ start[0, :-1] + start[0, -1]
             whole = whole and bool(np.all(block == np.rint(block)))
         return quick, whole
@@ -184,9 +190,9 @@ class _Search:
         )  # fmt: skip
         self._bring_up_to_date(points, outside)
         points = self._hopeful(points, outside, share=1.0)
-        while len(self.order) < self._k and len(points.rows) and _best(points)[1].beats(outside):
+        while len(self.centres) < self._k and len(points.rows) and _best(points)[1].beats(outside):
             self._choose_leaders(points, outside)
-            self._seen[points.rows] = len(self.order)
+            self._seen[points.rows] = len(self.centres)
             points = self._hopeful(points, outside, share=0.5)
 
     def _hopeful(self, points: Points, outside: _Key, share: float) -> Points:
@@ -198,26 +204,46 @@ class _Search:
     def _bring_up_to_date(self, points: Points, outside: _Key) -> None:
         """Lower the bounds to all centres that they do not account for, unless they sink below the outside before."""
         seen = self._seen[points.rows]
-        for low, high in pairwise(self._steps(seen)):
+        self._lower_at_home(points, seen, outside)
+        for low, high in pairwise(self._steps(seen[points.upper >= outside.distance])):
             places = np.flatnonzero((seen < high) & (points.upper >= outside.distance))
-            if not len(places):
-                continue
-            points.lower_to(places, points.nearest(self._centres(low, high), places))
+            self._lower_to(points, places, self.centres.between(low, high))
             seen[places] = high
-            self.num_distances += len(places) * (high - low)
         self._seen[points.rows] = seen
+
+    def _lower_at_home(self, points: Points, seen: Rows, outside: _Key) -> None:
+        """Lower the bounds to the new centres of each point's home: most that sink below the outside do so by these."""
+        homes, centre_homes, num = self.centres.homes_of(points.values), self.centres.homes, self.centres.num_homes
+        pairs = np.bincount(homes, minlength=num) @ np.bincount(centre_homes, minlength=num)
+        if pairs > _LARGEST_HOMES * len(homes) * len(centre_homes):
+            return
+        near = np.maximum(self._near[points.rows], seen)
+        for home in range(num):
+            members = np.flatnonzero(homes == home)
+            numbers = np.flatnonzero(centre_homes == home)
+            numbers = numbers[numbers >= near[members].min(initial=len(centre_homes))]
+            if len(numbers) < _FEWEST_NEAR:
+                continue
+            for start in range(0, len(numbers), _NEAR_AT_A_TIME):
+                part = numbers[start : start + _NEAR_AT_A_TIME]
+                places = members[(near[members] <= part[-1]) & (points.upper[members] >= outside.distance)]
+                self._lower_to(points, places, self.centres.take(part))
+                near[places] = part[-1] + 1
+        self._near[points.rows] = near
+
+    def _lower_to(self, points: Points, places: Rows, centres: Floats) -> None:
+        if len(places):
+            points.lower_to(places, points.nearest(centres, places))
+            self.num_distances += len(places) * len(centres)
 
     def _steps(self, seen: Rows) -> list[int]:
         """Return where to cut the centres, so that few are looked at twice and no step is small."""
-        total = len(self.order)
-        cuts = [int(seen.min())]
+        total = len(self.centres)
+        cuts = [int(seen.min(initial=total))]
         for age in np.unique(np.append(seen, np.arange(cuts[0], total, _CENTRES_AT_A_TIME))).tolist():
             if age - cuts[-1] >= _FEWEST_CENTRES and total - age >= _FEWEST_CENTRES:
                 cuts.append(age)
         return [*cuts, total] if cuts[-1] < total else cuts
-
-    def _centres(self, low: int, high: int) -> Floats:
-        return as_centres(self._source.take_points(np.asarray(self.order[low:high], dtype=np.int64)))
 
     def _choose_leaders(self, points: Points, outside: _Key) -> None:
         """Choose centres among the points of the largest bounds, or at least make one bound exact."""
@@ -229,13 +255,13 @@ class _Search:
         between = quick_distances(leaders.values, leaders.norms, coordinates)
         self.num_distances += between.size
         chosen: list[int] = []
-        while len(self.order) < self._k:
+        while len(self.centres) < self._k:
             best, key = _best(leaders)
             if not key.beats(rival):
                 break
             if not leaders.exact[best] and self._settle_doubt(leaders, best, rival):
                 continue
-            self.order.append(key.row)
+            self.centres.add(key.row)
             chosen.append(best)
             leaders.choose(best)
             leaders.lower_to(slice(None), between[best])
@@ -254,8 +280,8 @@ class _Search:
         values, norms = leaders.values[places], leaders.norms[places]
         highest = leaders.upper[places] + leaders.slack[places]
         least = np.full(len(places), np.inf)
-        for low in range(0, len(self.order), _CENTRES_AT_A_TIME):
-            centres = self._centres(low, low + _CENTRES_AT_A_TIME)
+        for low in range(0, len(self.centres), _CENTRES_AT_A_TIME):
+            centres = self.centres.between(low, low + _CENTRES_AT_A_TIME)
             near = np.nonzero(quick_distances(values, norms, centres) <= highest[:, np.newaxis])
             for start in range(0, len(near[0]), _PAIRS_AT_A_TIME):
                 point, centre = (part[start : start + _PAIRS_AT_A_TIME] for part in near)

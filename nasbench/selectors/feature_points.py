@@ -63,21 +63,23 @@ class FeatureRows:
         """Yield all rows in order, as float64 blocks with their places."""
         for start in range(0, len(self), self._block):
             place = slice(start, min(start + self._block, len(self)))
-            yield place, self._read(place if self._rows is None else self._rows[place])
+            block = np.empty((place.stop - start, self.dimensions))
+            self._read_into(block, place if self._rows is None else self._rows[place])
+            yield place, block
 
     def take_points(self, rows: Rows) -> Floats:
         """Return rows by number with a column of ones, float64 [len(rows), d+1]."""
-        taken = np.ones((len(rows), self.dimensions + 1))
+        taken = np.empty((len(rows), self.dimensions + 1))
+        taken[:, -1] = 1.0
         for start in range(0, len(rows), self._block):
             part = rows[start : start + self._block]
-            taken[start : start + len(part), :-1] = self._read(part if self._rows is None else self._rows[part])
+            self._read_into(taken[start : start + len(part), :-1], part if self._rows is None else self._rows[part])
         return taken
 
-    def _read(self, rows: Rows | slice) -> Floats:
-        block = np.ascontiguousarray(self._features[rows], dtype=np.float64)
+    def _read_into(self, target: Floats, rows: Rows | slice) -> None:
+        target[:] = self._features[rows]
         release_pages(self._features)
-        self.num_read += len(block)
-        return block
+        self.num_read += len(target)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -125,7 +127,7 @@ class Points:
 
     def choose(self, place: int) -> None:
         """Make a point a centre."""
-        self.upper[place], self.exact[place] = -np.inf, True
+        self.upper[place] = -np.inf
 
     def nearest(self, centres: Floats, places: Rows | None = None) -> Floats:
         """Return the quick distance of points to the nearest of some centres.
@@ -139,7 +141,7 @@ class Points:
         for start in range(0, len(norms), _POINTS_AT_A_TIME):
             part = slice(start, start + _POINTS_AT_A_TIME)
             values = self.values[part if places is None else places[part]]
-            found[part] = (values @ centres.T).min(axis=1)
+            found[part] = (centres @ values.T).min(axis=0)  # along rows, which is several times faster
         return found + norms
 
 

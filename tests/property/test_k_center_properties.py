@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nasbench.core.table import ExampleTable
+from nasbench.selectors import chosen_centres
+from nasbench.selectors import farthest_first as traversal
 from nasbench.selectors.farthest_first import farthest_first
 from nasbench.selectors.feature_points import squared_distances
 from nasbench.selectors.k_center import KCenter
@@ -46,6 +49,24 @@ def test_equals_the_plain_algorithm_in_blocks_of_any_size(features: np.ndarray, 
     k, start = data.draw(st.integers(1, len(features))), data.draw(st.integers(0, len(features) - 1))
     candidates, leaders = data.draw(st.integers(1, 15)), data.draw(st.integers(1, 15))
     got = farthest_first(features, k, start, candidates=candidates, leaders=leaders)
+    assert got.order.tolist() == plain(distances(features), k, start)
+
+
+@settings(max_examples=80, deadline=None)
+@given(POINTS, st.data())
+def test_where_centres_are_looked_for_first_changes_nothing(features: np.ndarray, data: st.DataObject) -> None:
+    """With few homes, few centres kept and every product allowed, small sets take the ways of large ones."""
+    k, start = data.draw(st.integers(1, len(features))), data.draw(st.integers(0, len(features) - 1))
+    candidates, leaders = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chosen_centres, "_NUM_HOMES", data.draw(st.integers(1, 4)))
+        patch.setattr(chosen_centres, "_KEPT_BYTES", data.draw(st.sampled_from([0, 200, 2000])))
+        patch.setattr(chosen_centres, "_READ_AT_A_TIME", data.draw(st.integers(1, 5)))
+        patch.setattr(traversal, "_FEWEST_NEAR", 1)
+        patch.setattr(traversal, "_NEAR_AT_A_TIME", data.draw(st.integers(1, 3)))
+        patch.setattr(traversal, "_LARGEST_HOMES", 1.0)
+        patch.setattr(traversal, "_FEWEST_CENTRES", data.draw(st.integers(1, 3)))
+        got = farthest_first(features, k, start, candidates=candidates, leaders=leaders)
     assert got.order.tolist() == plain(distances(features), k, start)
 
 

@@ -233,10 +233,15 @@ def test_the_tuning_s_page_names_the_smallest_proxy_that_keeps_the_margin(tmp_pa
     assert "random with 30 examples (30 %) keeps the margin." in text
     assert "2 more under way" in text
     assert "&lt;why&gt;" in text
+    assert "Chance" not in text  # the two seeds lie no further apart than the margin
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"history", "outcome", "importances"}
     none = TuningData(study="s", whole_top1_per_seed=(0.9,), margin=0.0, num_examples=100, trials=trials[1:2])
     assert none.best is None
-    assert "No proxy that was tried keeps the margin" in write_tuning(tmp_path, none, "").read_text()
+    page = write_tuning(tmp_path, none, "").read_text()
+    assert "No proxy that was tried keeps the margin" in page
+    assert "One seed says nothing of chance." in page
+    apart = TuningData(study="s", whole_top1_per_seed=(0.9, 0.95), margin=0.02, num_examples=100, trials=trials)
+    assert "lie 5 points apart, more than the margin of 2." in write_tuning(tmp_path, apart, "").read_text()
     empty = TuningData(study="s", whole_top1_per_seed=(0.9,), margin=0.0, num_examples=100, trials=())
     assert "<svg" not in write_tuning(tmp_path / "empty", empty, "").read_text()
 

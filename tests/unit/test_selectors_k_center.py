@@ -9,6 +9,8 @@ import pytest
 
 from nasbench.core.pages import release_pages
 from nasbench.core.table import ExampleTable
+from nasbench.selectors import chosen_centres
+from nasbench.selectors import farthest_first as traversal
 from nasbench.selectors.balance import class_quotas
 from nasbench.selectors.farthest_first import farthest_first, farthest_from_mean
 from nasbench.selectors.feature_points import as_centres, quick_distances, slack_of, squared_distances
@@ -48,6 +50,28 @@ def test_fewer_distances_are_computed_than_by_the_plain_algorithm() -> None:
     got = farthest_first(cloud(20_000, 8), 500, 0)
     assert got.num_distances < 0.7 * 20_000 * 500
     assert got.rows_read < 20 * 20_000  # the plain algorithm reads 500 x 20,000
+
+
+def test_points_in_clusters_are_mostly_compared_with_centres_of_their_part_of_space(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(5)
+    features = np.maximum(rng.standard_normal((10, 32))[rng.integers(0, 10, 12_000)] + cloud(12_000, 32), 0)
+    got = farthest_first(features.astype(np.float32), 1200, 0)
+    monkeypatch.setattr(traversal, "_LARGEST_HOMES", 0.0)
+    all_centres = farthest_first(features.astype(np.float32), 1200, 0)
+    assert np.array_equal(got.order, all_centres.order)
+    assert got.num_distances < 0.7 * all_centres.num_distances
+
+
+@pytest.mark.parametrize("kept", [0, 40 * 17 * 8, 2**25])
+def test_many_duplicates_and_centres_whose_coordinates_are_read_again(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen_centres, "_KEPT_BYTES", kept)
+    features = np.repeat(cloud(300, 16), 5, axis=0)
+    got = farthest_first(features, 700, 7, candidates=200, leaders=30)
+    assert got.order.tolist() == plain(features, 700, 7)
 
 
 def test_bounds_that_rounding_blurs_are_settled_by_the_defined_distance() -> None:

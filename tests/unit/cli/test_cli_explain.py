@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nasbench.core.table import ExampleTable, load_table, save_table
 from nasbench.datasets.digits import Digits
+from nasbench.datasets.image_folder import ImageFolder
 from nasbench.selectors import SELECTORS
 
 SELECT = "select --scores {scores} --out {out} --explain {page} --selector"
@@ -129,6 +131,22 @@ def test_document_without_names_makes_every_page_that_the_scores_allow(nasbench,
     assert "no page for ae: the table has no column 'reconstruction_loss'" in done.err
     index = (tmp_path / "README.md").read_text()
     assert all((f"]({name}.md)" in index) == (name not in needing) for name in SELECTORS.names())
+
+
+@pytest.mark.usefixtures("_nothing_drawn")
+def test_a_page_says_of_which_image_folder_it_is(nasbench, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / f"birds/train/{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    images = ImageFolder().load("train", root=tmp_path / "birds")
+    save_table(tmp_path / "scores.parquet", ExampleTable(dataset=images.fingerprint, labels=images.labels))
+    line = "document --selector random --dataset image-folder --root {at}/birds --scores {at}/scores.parquet --out {at}"
+    assert nasbench(f"{line} --fraction 0.5", at=tmp_path).code == 0
+    page = (tmp_path / "random.md").read_text()
+    assert "## On the image folder birds\n\n6 of 12 examples" in page
+    assert str(tmp_path) not in page
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,26 @@ def test_a_study_runs_stops_at_its_total_and_goes_on(nasbench, places):
     assert not any((places["out"] / "checkpoints").iterdir())
 
 
+def test_a_key_that_a_file_does_not_name_keeps_the_tuning_s_default(nasbench, tmp_path):
+    file = tmp_path / "tune.yaml"
+    show = {}
+    for name, text in {
+        "default": "{}",
+        "part": "{recipe: {epochs: 7, augmentation: {cutout: 2}}, "
+        "augment: {channels: 3}, searcher_options: {epochs: 9}}",
+        "other": "{searcher: random-sampling, searcher_options: {}}",
+    }.items():
+        file.write_text(text)
+        show[name] = nasbench("tune-proxy --config {file} --show --json", file=file).json
+    want = show["default"]
+    want["recipe"]["epochs"], want["recipe"]["augmentation"]["cutout"] = 7, 2
+    want["augment"]["channels"], want["searcher_options"]["epochs"] = 3, 9
+    assert show["part"] == want
+    assert show["other"]["searcher_options"] == {}
+    file.write_text("{recipe: {epoch: 7}}")
+    assert "recipe.epoch: unknown key" in nasbench("tune-proxy --config {file} --show", file=file).err
+
+
 @pytest.mark.parametrize(
     "scores",
     [
