@@ -285,7 +285,8 @@ def table(results: Sequence[Result]) -> str:
     rows = [head, *(_row(result) for result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    rule = "  ".join("-" * width for width in (*widths[:-1], len(head[-1])))  # the last column may be very wide
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _row(result: Result) -> tuple[str, ...]:
