@@ -12,6 +12,7 @@ from typing import Any
 
 from nasbench.analysis.report import write_report
 from nasbench.analysis.report_data import ReportData
+from nasbench.analysis.search_trajectory import trajectory_fields
 from nasbench.analysis.tables import comparison_markdown, comparison_table
 from nasbench.config.component import parse
 from nasbench.core.files import read_json, write_json
@@ -147,14 +148,14 @@ def _histograms(params: Params) -> Iterator[dict[str, Any]]:
 
 
 def _trajectories(params: Params) -> Iterator[dict[str, Any]]:
-    for _, _, _, label in _searches(params):
+    for proxy, searcher, _, label in _searches(params):
         folder = ARTIFACTS / "genotypes" / label
         stored = read_json(folder / "trajectory.json")
         drawn = {
             group: (folder / f"alphas-{group}.svg").read_text(encoding="utf-8")
             for group in stored["operations"] if (folder / f"alphas-{group}.svg").is_file()
         }  # fmt: skip
-        yield {"title": label, "operations": stored["operations"], "records": stored["epochs"], "drawn": drawn}
+        yield {**trajectory_fields(label, stored), "arm": f"{proxy}/{searcher}", "drawn": drawn}
 
 
 def _curves(params: Params) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from nasbench.analysis.search_trajectory import SearchTrajectory, group_name
 from nasbench.core.errors import ComparisonError
 
 Chosen = npt.NDArray[np.float64]
@@ -45,3 +46,45 @@ def edge_shares(candidates: Sequence[Sequence[str]], genotypes: Sequence[Chosen]
             )
     shares = np.mean(np.asarray(genotypes, dtype=np.float64), axis=0)
     return tuple(dict(zip(names, map(float, row), strict=True)) for names, row in zip(candidates, shares, strict=True))
+
+
+def distribution_title(group: str, names: Sequence[str] = ()) -> str:
+    """Return what stands on top of the picture of a group, whose rows have names where they are not edges."""
+    return f"{'' if names else 'cell edge '}distribution of {group_name(group)}"
+
+
+def chosen_of_arms(searches: Sequence[SearchTrajectory], group: str) -> dict[str, list[Chosen]]:
+    """Return the genotypes to be counted together: those of each arm, and all where there are several arms.
+
+    A single genotype is a drawn cell and no distribution: an arm of one search counts among all only.
+
+    Args:
+        searches: Of one space; those that do not say what they chose are left out.
+        group: Of alphas, for example ``normal``.
+
+    Raises:
+        ComparisonError: A search chose an operation that its edge does not have, or has another number of edges.
+    """
+    arms: dict[str, list[Chosen]] = {}
+    for search in searches:
+        if group in search.chosen:
+            arms.setdefault(search.arm, []).append(_one_hot(search, group))
+    several = {arm: found for arm, found in arms.items() if len(found) > 1}
+    every = [one for found in arms.values() for one in found]
+    return {**several, "all searches": every} if len(arms) > 1 else several
+
+
+def _one_hot(search: SearchTrajectory, group: str) -> Chosen:
+    chosen, candidates = search.chosen[group], search.candidates(group)
+    if len(chosen) != len(candidates) or any(
+        number is not None and number >= len(names) for number, names in zip(chosen, candidates, strict=False)
+    ):
+        raise ComparisonError(
+            f"{search.title}: chosen operations {list(chosen)} of group {group!r} are not numbers of the candidates of "
+            f"{len(candidates)} edges. Search again."
+        )
+    rows = np.zeros((len(candidates), len(candidates[0])))
+    for edge, number in enumerate(chosen):
+        if number is not None:
+            rows[edge, number] = 1.0
+    return rows

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nasbench.analysis.report_data import SearchTrajectory
+from nasbench.analysis.search_trajectory import SearchTrajectory
 from nasbench.core.errors import ComparisonError
 
 SKIP_SHARE = 0.5

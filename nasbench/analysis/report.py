@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from nasbench.analysis import plots
 from nasbench.analysis.draw import draw_cells
+from nasbench.analysis.edge_distribution import chosen_of_arms, distribution_title
+from nasbench.analysis.local_optimum import local_optima
 from nasbench.analysis.page import environment, inline
 from nasbench.analysis.report_data import (
     CostRow,
@@ -19,9 +21,9 @@ from nasbench.analysis.report_data import (
     GateOutcome,
     LineageRow,
     ReportData,
-    SearchTrajectory,
     TrainingCurve,
 )
+from nasbench.analysis.search_trajectory import SearchTrajectory
 from nasbench.analysis.tables import ComparisonRow, headers, improvement_text, notes, top1_text
 from nasbench.core.files import write_text
 from nasbench.core.genotype import Cell
@@ -79,17 +81,35 @@ def _figures(data: ReportData) -> Iterator[tuple[str, str]]:
         yield _name("cell", number, genotype.title), draw_genotype(genotype)
     for number, histogram in enumerate(data.histograms):
         yield _name("entropy", number, histogram.proxy), plots.entropy_histogram(histogram)
-    searches = [trajectory for trajectory in data.trajectories if trajectory.records]
-    if searches:
-        yield "search-health", plots.search_health(searches)
-    for number, trajectory in enumerate(searches):
-        for group in trajectory.operations:
-            drawing = trajectory.drawn.get(group) or plots.alpha_trajectory(trajectory, group)
-            yield _name(f"alphas-{group}", number, trajectory.title), drawing
+    yield from _of_searches(_searches(data))
     for number, dataset in enumerate(sorted({curve.dataset for curve in data.curves})):
         yield _name("training", number, dataset), plots.training_curves(data.curves, dataset)
     if data.costs:
         yield "cost", plots.cost_bars(data.costs)
+
+
+def _searches(data: ReportData) -> list[SearchTrajectory]:
+    return [trajectory for trajectory in data.trajectories if trajectory.records]
+
+
+def _of_searches(searches: Sequence[SearchTrajectory]) -> Iterator[tuple[str, str]]:
+    """Yield the figures of all searches together, then the maps and lines of each."""
+    if searches:
+        yield "search-health", plots.search_health(searches)
+    if local_optima(searches):
+        yield "alarm", plots.local_optimum_alarm(searches)
+    for group in dict.fromkeys(group for search in searches for group in search.operations):
+        genotypes = chosen_of_arms(searches, group)
+        if genotypes:
+            first = next(search for search in searches if group in search.chosen)
+            names = first.edges.get(group, ())
+            title = distribution_title(group, names)
+            yield f"edges-{group}", plots.cell_edge_distribution(first.candidates(group), genotypes, title, names)
+    for number, search in enumerate(searches):
+        for group in search.operations:
+            yield _name(f"heat-{group}", number, search.title), plots.alpha_heat_map(search, group)
+            drawing = search.drawn.get(group) or plots.alpha_trajectory(search, group)
+            yield _name(f"alphas-{group}", number, search.title), drawing
 
 
 def draw_genotype(genotype: DrawnGenotype) -> str:
@@ -104,6 +124,20 @@ def draw_genotype(genotype: DrawnGenotype) -> str:
 
 def _name(kind: str, number: int, title: str) -> str:
     return "-".join([kind, f"{number:02d}", re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")]).rstrip("-")
+
+
+def _alphas(searches: Sequence[SearchTrajectory], figures: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return for each search its title, and the maps and lines of its groups as they stand in the page."""
+    return [
+        {
+            "title": search.title,
+            **{
+                kind: [inline(figures[_name(f"{kind}-{group}", number, search.title)]) for group in search.operations]
+                for kind in ("heat", "alphas")
+            },
+        }
+        for number, search in enumerate(searches)
+    ]
 
 
 def _render(data: ReportData, figures: dict[str, str]) -> str:
@@ -121,12 +155,11 @@ def _render(data: ReportData, figures: dict[str, str]) -> str:
         groups.setdefault(name.split("-")[0], []).append(inline(svg))
     groups["source"], groups["target"] = groups["comparison"][:1], groups["comparison"][1:]
     template = pages.get_template("report.html.j2")
-    searches = any(trajectory.records for trajectory in data.trajectories)
     return template.render(
         data=data,
         figures=groups,
         headers=headers(data.rows),
-        searches=searches,
+        searches=_alphas(_searches(data), figures),
         notes=notes(data.rows),
         target_notes=notes(data.target_rows),
         total_seconds=sum(cost.seconds for cost in data.costs),

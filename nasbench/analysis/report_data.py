@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from nasbench.analysis.search_trajectory import SearchTrajectory
 from nasbench.analysis.tables import ComparisonRow
 from nasbench.config.component import component
-from nasbench.core.errors import ComparisonError, ConfigError
+from nasbench.core.errors import ConfigError
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(ge=0)]
@@ -79,66 +77,6 @@ class ScoreHistogram:
 
     def __post_init__(self) -> None:
         _check_bins(self.edges, self.before, self.after)
-
-
-@component
-class SearchTrajectory:
-    """What a search went through.
-
-    Attributes:
-        title: For example ``p1/darts seed 0``.
-        operations: Group (``normal``, ``reduce``) -> names of the candidate operations, in alpha order; where they
-            differ between edges, one list of names for each edge.
-        records: ``SearchResult.trajectory``: one mapping an epoch; of its keys ``alphas`` (group -> [E][O], before
-            softmax), ``alpha_entropy``, ``skip_share``, ``parameter_free_share`` and ``one_shot_top1`` are shown.
-        drawn: Group -> SVG text of `plots.alpha_trajectory`, where it was drawn before; fourteen panels take a second.
-        edges: Group -> name of each row of alphas, where they are not the edges of a cell in its usual order: for
-            example ``node 1`` or ``layer 0``.
-    """
-
-    title: str
-    operations: Mapping[str, tuple[str, ...] | tuple[tuple[str, ...], ...]]
-    records: tuple[Mapping[str, Any], ...]
-    drawn: Mapping[str, str] = field(default_factory=dict)
-    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def weights(self, group: str) -> npt.NDArray[np.float64]:
-        """Return softmax(alpha) of a group, float64 [epochs, E, O].
-
-        Raises:
-            ComparisonError: There is no epoch, or alphas have another form than the operations.
-        """
-        try:
-            alphas = np.asarray([record["alphas"][group] for record in self.records], dtype=np.float64)
-            names = self.operations[group]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ComparisonError(
-                f"{self.title}: not every epoch has alphas [edges][operations] of group {group!r} ({error!r}). "
-                f"Search again."
-            ) from error
-        rows = None if all(isinstance(name, str) for name in names) else len(names)
-        counts = {len(names)} if rows is None else {len(row) for row in names}
-        fits = alphas.ndim == 3 and {alphas.shape[2]} == counts and rows in {None, alphas.shape[1]}
-        if not fits or not np.all(np.isfinite(alphas)):
-            wanted = ", ".join(map(str, sorted(counts)))
-            raise ComparisonError(
-                f"{self.title}: alphas of group {group!r} have shape {alphas.shape}; finite numbers "
-                f"[epochs, {rows or 'edges'}, {wanted}] are needed. Search again."
-            )
-        powers = np.exp(alphas - alphas.max(axis=2, keepdims=True))
-        weights: npt.NDArray[np.float64] = powers / powers.sum(axis=2, keepdims=True)
-        return weights
-
-    def candidates(self, group: str) -> tuple[tuple[str, ...], ...]:
-        """Return the names of the O candidate operations of each of the E edges.
-
-        Raises:
-            ComparisonError: As `weights`.
-        """
-        num_edges = self.weights(group).shape[1]
-        rows = tuple(names for names in self.operations[group] if not isinstance(names, str))
-        uniform = tuple(name for name in self.operations[group] if isinstance(name, str))
-        return rows or (uniform,) * num_edges
 
 
 @component

@@ -76,13 +76,13 @@ _ALL = (
         searcher="pc-darts",
         fields={
             "partial_channels": 2, "batch_size": 1024, "learning_rate": 0.5, "alpha_learning_rate": 6e-3,
-            "alpha_gradient_clip": 5.0, "alpha_warmup_epochs": 35,
+            "alpha_gradient_clip": 5.0, "alpha_warmup_epochs": 35, "warmup_epochs": 5,
         },
         spaces=("darts",),
         source=(
-            "Xu et al., PC-DARTS, ICLR 2020, arXiv:1907.05737: its code for ImageNet (12.5 % of the images). Left out: "
-            "its five epochs over which the weights' learning rate rises, lr (e + 1) / 5, which the bilevel loop does "
-            "not have; and its split, 10 % of each class for the weights and 2.5 % for the alphas."
+            "Xu et al., PC-DARTS, ICLR 2020, arXiv:1907.05737: its code for ImageNet (12.5 % of the images), which "
+            "multiplies the weights' learning rate by (e + 1) / 5 in the first five epochs. Left out: its split, 10 % "
+            "of each class for the weights and 2.5 % for the alphas."
         ),
     ),
     SearcherPreset(

@@ -21,6 +21,8 @@ class BilevelSettings:
         batch_size: Images a step, of either half.
         learning_rate: Of the weights (SGD), at the start of the cosine.
         final_learning_rate: At the end of the cosine.
+        warmup_epochs: W; in epoch e < W, from 0, the rate that the cosine gives is multiplied by (e + 1) / W. 0 keeps
+            the cosine alone.
         schedule: The cosine falls after every ``epoch``, or after every ``step``.
         momentum: Of SGD.
         nesterov: Nesterov's momentum instead of the ordinary one.
@@ -42,6 +44,7 @@ class BilevelSettings:
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 0.025
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.001
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["epoch", "step"] = "epoch"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
@@ -63,4 +66,9 @@ class BilevelSettings:
             raise ConfigError(
                 f"alpha_warmup_epochs: {self.alpha_warmup_epochs} leaves none of {self.epochs} epochs to train the "
                 f"alphas. Give at most {self.epochs - 1}."
+            )
+        if self.warmup_epochs > self.epochs:
+            raise ConfigError(
+                f"warmup_epochs: {self.warmup_epochs} is more than the {self.epochs} epochs of the search, so that the "
+                f"learning rate would never be reached. Give at most {self.epochs}."
             )

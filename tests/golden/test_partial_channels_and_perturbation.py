@@ -15,16 +15,19 @@ import torch
 from counted import num_weights, without_values
 from torch import Tensor
 
+from nasbench.config.component import parse
 from nasbench.core.errors import ConfigError
 from nasbench.searchers.base import SearchTask
+from nasbench.searchers.bilevel import bilevel_search
 from nasbench.searchers.eco_darts import EcoDarts
 from nasbench.searchers.eco_darts_strategy import ReducedSetting
 from nasbench.searchers.halves import Endless
 from nasbench.searchers.pc_darts import PcDarts
 from nasbench.searchers.pc_darts_strategy import PartialChannels, edge_norm
+from nasbench.searchers.presets import preset
 from nasbench.searchers.sdarts_rs import SdartsRs
 from nasbench.searchers.sdarts_rs_strategy import RandomSmoothing, perturbed
-from nasbench.searchers.strategy import Moment, softmax_of
+from nasbench.searchers.strategy import Moment, Strategy, softmax_of
 from nasbench.spaces.base import NetworkShape, SearchSpace
 from nasbench.spaces.darts import PRIMITIVES, Darts
 from nasbench.spaces.nas_bench_201 import NasBench201
@@ -274,6 +277,22 @@ def test_records_hold_what_the_method_adds() -> None:
     assert first != last
     for norm in last.values():
         assert [sum(norm[a:b]) for a, b in ((0, 2), (2, 5), (5, 9), (9, 14))] == pytest.approx([1.0] * 4)
+
+
+def test_the_rate_of_the_imagenet_search_rises_over_five_epochs() -> None:
+    """Section 4 of the sheet: 0.25 (1 + cos(pi e / 50)), times (e + 1) / 5 in epochs 0 to 4; as its published code."""
+    fields = {**preset("pc-darts-imagenet").fields, "batch_size": 30}
+    tiny = SearchTask(
+        space=tiny_space.TinySpace(), shape=tiny_space.SHAPE, images=tiny_space.image_set(60),
+        weight_indices=np.arange(30), alpha_indices=np.arange(30, 60),
+        augmentation=Augmentation(crop_padding=1, flip=False), seed=0,
+    )  # fmt: skip
+    records = bilevel_search("pc-darts", parse(PcDarts, fields), tiny, NullTracker(), Strategy()).trajectory
+    rates = [record["learning_rate"] for record in records]
+    expected = [0.1, 0.19980267, 0.29881721, 0.39645745, 0.49214579, 0.48776413]
+    assert rates[:6] == pytest.approx(expected, abs=1e-8)
+    assert rates[49] == pytest.approx(0.00049332, abs=1e-8)
+    assert sum(record["alphas_frozen"] for record in records) == 35
 
 
 def test_frozen_alphas_load_no_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from nasbench.analysis.draw import draw_cells, write_drawing
 from nasbench.analysis.layout import edge_panels, place, vertex_height
 from nasbench.analysis.palette import INK, OPERATIONS, operation_colour, themed
 from nasbench.analysis.report import write_report
-from nasbench.analysis.report_data import ReportData, SearchTrajectory
+from nasbench.analysis.report_data import ReportData
+from nasbench.analysis.search_trajectory import SearchTrajectory
 from nasbench.config.component import parse
 from nasbench.core.errors import ComparisonError, ConfigError, FileWriteError, GenotypeError
 from nasbench.core.genotype import Cell
@@ -61,7 +62,10 @@ def _trajectory(epochs: int = 3, edges: int = 5) -> dict[str, Any]:
         }
         for epoch in range(epochs)
     ]  # fmt: skip
-    return {"title": "p1/darts seed 0", "operations": {"normal": list(OPS)}, "records": records}
+    return {
+        "title": "p1/darts seed 0", "arm": "p1/darts", "operations": {"normal": list(OPS)}, "records": records,
+        "chosen": {"normal": [4, None, 3, 3, None][:edges]},
+    }  # fmt: skip
 
 
 def _data(**changes: Any) -> ReportData:
@@ -312,8 +316,9 @@ def test_page_is_one_offline_file_and_says_it_all(page: Path) -> None:
 def test_figures_stand_beside_the_page(page: Path) -> None:
     files = sorted(file.name for file in (page.parent / "figures").iterdir())
     assert files == [
-        "alphas-normal-00-p1-darts-seed-0.svg", "cell-00-p1-darts-seed-0.svg", "comparison-source.svg",
-        "comparison-target.svg", "cost.svg", "entropy-00-p1.svg", "search-health.svg", "training-00-digits.svg",
+        "alarm.svg", "alphas-normal-00-p1-darts-seed-0.svg", "cell-00-p1-darts-seed-0.svg", "comparison-source.svg",
+        "comparison-target.svg", "cost.svg", "entropy-00-p1.svg",
+        "heat-normal-00-p1-darts-seed-0.svg", "search-health.svg", "training-00-digits.svg",
     ]  # fmt: skip
     assert page.read_text(encoding="utf-8").count("<svg") == len(files)
 
@@ -325,7 +330,7 @@ def test_report_and_figures_have_equal_bytes_for_equal_data(page: Path, tmp_path
         for root in (page.parent, again.parent)
     )
     assert one == two
-    assert len(one) == 9
+    assert len(one) == 11
 
 
 SECTIONS = ("target_rows", "cells", "histograms", "trajectories", "curves", "costs", "lineage", "warnings")
@@ -367,6 +372,27 @@ def test_data_are_checked(changes: dict[str, Any], words: str) -> None:
         _data(**changes)
 
 
+def test_pictures_of_searches_stand_with_their_captions_where_there_are_data(tmp_path: Path) -> None:
+    drawn = {"normal": '<svg xmlns="http://www.w3.org/2000/svg" width="10"></svg>'}
+    seeds = [{**_trajectory(), "title": f"p1-darts-{seed}", "drawn": drawn} for seed in (0, 1)]
+    page = write_report(tmp_path / "two", _data(**EMPTY | {"trajectories": seeds}, parameters=""))
+    _, words = _read(page)
+    names = {file.stem for file in (page.parent / "figures").iterdir()}
+    assert {"alarm", "edges-normal", "heat-normal-00-p1-darts-0", "heat-normal-01-p1-darts-1"} <= names
+    for caption in ("section 4.4.2", "section 4.4.4 and figure 5", "arXiv:1806.09055, equation 2", "p1/darts (n = 2)"):
+        assert words.count(caption) == 1, caption
+    assert page.read_text(encoding="utf-8").count("<details") == 4
+    assert page.read_text(encoding="utf-8").count("<details open") == 1
+    bare = [{**search, "chosen": {}, "records": [{"alphas": record["alphas"]} for record in search["records"]]}
+            for search in seeds]  # fmt: skip
+    page = write_report(tmp_path / "bare", _data(**EMPTY | {"trajectories": bare}))
+    _, words = _read(page)
+    names = {file.stem for file in (page.parent / "figures").iterdir()}
+    assert not {"alarm", "edges-normal"} & names
+    assert "section 4.4" not in words
+    assert "equation 2" in words
+
+
 def test_impossible_cell_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     cells = [{"title": "x", "fingerprint": "", "cells": {"normal": {"nodes": [[["skip_connect", 5]]], "concat": [2]}}}]
     with pytest.raises(GenotypeError, match="from state 5"):
@@ -386,5 +412,5 @@ def test_a_drawing_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     (figure,) = (tmp_path / "figures").glob("alphas-normal-*.svg")
     assert figure.read_text() == given
     others = [path for path in (tmp_path / "figures").iterdir() if path != figure]
-    assert len(others) == 2
+    assert len(others) == 4  # comparison, health, alarm, heat map
     assert all('id="given"' not in path.read_text() for path in others)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from nasbench.analysis import plots
-from nasbench.analysis.edge_distribution import edge_shares
+from nasbench.analysis.edge_distribution import distribution_title, edge_shares
 from nasbench.analysis.local_optimum import local_optima
 from nasbench.analysis.palette import FAINT, OPERATIONS, SERIES
-from nasbench.analysis.report_data import SearchTrajectory
+from nasbench.analysis.search_trajectory import SearchTrajectory
 from nasbench.config.component import parse
 from nasbench.core.errors import ComparisonError
 from nasbench.spaces import SPACES
@@ -111,11 +111,10 @@ def test_the_heat_map_is_drawn_in_shapes_and_equal_bytes(heat_map):
 
 
 def corners_of(svg):
-    """First corners of the rectangles of the map, by colour."""
+    """First corners and widths of the rectangles of the map, by colour."""
     found = {}
-    shape = r'<path d="([^"]*)"[^>]*style="fill: (#[0-9a-f]{6}); stroke: \2; stroke-width: 0.3'
-    for points, colour in re.findall(shape, svg):
-        found.setdefault(colour, []).extend(re.findall(r"M ([\d.]+) ([\d.]+)", points))
+    for points, colour in re.findall(r'<path d="([^"]*)" fill="(#[0-9a-f]{6})"', svg):
+        found.setdefault(colour, []).extend(re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)", points))
     return found
 
 
@@ -125,6 +124,7 @@ def test_neighbours_of_one_level_are_one_rectangle():
     still = parse(SearchTrajectory, {"title": "x", "operations": {"cell": ["a", "b", "c"]}, "records": records})
     shapes = corners_of(plots.alpha_heat_map(still, "cell"))
     assert sorted(len(points) for points in shapes.values()) == [1, 2]  # one rectangle a row, all six epochs
+    assert {float(width) for points in shapes.values() for _, _, width in points} == {150.0}
     records = [*records[:3], {"epoch": 3, "alphas": {"cell": [[5.0, 0.0, 0.0]]}}]
     turned = parse(SearchTrajectory, {"title": "x", "operations": {"cell": ["a", "b", "c"]}, "records": records})
     shapes = corners_of(plots.alpha_heat_map(turned, "cell"))
@@ -181,10 +181,10 @@ def test_the_pies_show_the_shares_and_say_how_many_were_counted():
     half = [np.eye(5)[[1] * 10], np.eye(5)[[3] * 10]]
     svg = plots.cell_edge_distribution([NB201] * 10, {"darts": half, "enas": [np.eye(5)[[1] * 10]]}, "r = 0.50")
     words = words_of(svg)
-    assert "r = 0.50: 3 genotypes" in words
+    assert words[0] == "r = 0.50"
     assert {"darts (n = 2)", "enas (n = 1)"} <= set(words)
     assert [words.count(name) for name in ("1: 0 to 1", "10: 3 to 4", "skip_connect", "edge not kept")] == [2, 2, 1, 0]
-    fills = {name: svg.count(f"fill: {OPERATIONS[name]}") for name in NB201}
+    fills = {name: svg.count(f"fill:{OPERATIONS[name]}") for name in NB201}
     assert fills == {  # a wedge an edge of each searcher that took it, and a patch in the legend
         "none": 1, "skip_connect": 10 + 10 + 1, "nor_conv_1x1": 1, "nor_conv_3x3": 10 + 1, "avg_pool_3x3": 1,
     }  # fmt: skip
@@ -197,9 +197,52 @@ def test_edges_that_are_not_kept_and_named_rows_are_shown():
     some[5] = 0
     svg = plots.cell_edge_distribution([NB201] * 6, {"x": [some]}, names=[f"row {n}" for n in range(6)])
     words = words_of(svg)
-    assert "operations on each edge: 1 genotype" in words
-    assert {"edge not kept", "row 5"} <= set(words)
-    assert svg.count(f"fill: {FAINT}") == 2
+    assert {"operations on each edge", "x (n = 1)", "edge not kept", "row 5"} <= set(words)
+    assert svg.count(f"fill:{FAINT}") == 2
+
+
+def test_a_pie_turns_clockwise_from_the_top_by_its_shares():
+    rows = [[np.eye(3)[[number]] for number in numbers] for numbers in ([0, 1, 1, 1], [2, 2, 2, 2])]
+    svg = plots.cell_edge_distribution([("skip_connect", "none", "noise")], {"a": rows[0], "b": rows[1]}, "x", ["row"])
+    start = r'<path d="M([\d.]+) ([\d.]+)L\1 ([\d.]+)A21 21 0 '
+    (x, y, top), end = re.search(start, svg).groups(), re.search(start + r"0 1 ([\d.]+) ([\d.]+)z", svg).groups()[3:]
+    assert float(y) - float(top) == 21
+    assert [float(end[0]) - float(x), float(end[1]) - float(y)] == [21, 0]  # a quarter ends at the right
+    assert re.search(r"A21 21 0 1 1 [\d.]+ [\d.]+z\" style=\"fill:" + OPERATIONS["none"], svg)  # three quarters
+    assert re.findall(r'<circle [^>]*fill:([^"]+)"', svg) == [OPERATIONS["noise"]]
+
+
+def test_many_triangles_stand_below_each_other_and_the_page_is_wide_enough():
+    space = SPACES.get("darts")()
+    rng = np.random.default_rng(0)
+    chosen = {f"proxy{n}/searcher": [space.one_hot(space.sample(rng))["normal"]] for n in range(4)}
+    svg = plots.cell_edge_distribution(space.candidates["normal"], chosen, distribution_title("normal"))
+    root = ET.fromstring(svg)  # noqa: S314
+    width, height = float(root.get("width")), float(root.get("height"))
+    assert width < 1080
+    places = [(float(text.get("x")), float(text.get("y"))) for text in root.iter(f"{SVG}text") if "(n =" in text.text]
+    assert len({x for x, _ in places}) == 3
+    assert len({y for _, y in places}) == 2
+    assert all(float(text.get("y")) < height for text in root.iter(f"{SVG}text"))
+    assert words_of(svg)[0] == "cell edge distribution of the normal cell"
+    assert distribution_title("widths", ("layer0",)) == "distribution of widths"
+
+
+def test_a_map_of_fifty_epochs_is_small_and_one_of_many_epochs_no_wider():
+    space = SPACES.get("darts")()
+    long = trajectory(list(space.operations["normal"]), (14, 8), epochs=50, group="normal")
+    svg = plots.alpha_heat_map(long, "normal")
+    assert len(svg) < 150_000  # random numbers; neighbours of a search are alike
+    wider = plots.alpha_heat_map(trajectory(["a", "b"], (6, 2), epochs=400), "cell")
+    assert float(ET.fromstring(wider).get("width")) < 600  # noqa: S314
+    assert {"1", "400"} <= set(words_of(wider))
+
+
+def test_entropies_that_hardly_moved_look_so():
+    records = [{"alpha_entropy": 2.0794 - 1e-6 * epoch} for epoch in range(3)]
+    svg = plots.search_health([parse(SearchTrajectory, {"title": "x", "operations": {}, "records": records})])
+    assert "2.080" in words_of(svg)
+    assert not any("1e" in word for word in words_of(svg))
 
 
 def test_the_alarm_tells_parameter_free_cells_from_skips_and_since_when():

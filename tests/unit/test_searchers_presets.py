@@ -68,6 +68,7 @@ def test_no_preset_is_there_twice() -> None:
         ("pc-darts-imagenet", {
             "epochs": 50, "batch_size": 1024, "learning_rate": 0.5, "final_learning_rate": 0.0, "weight_decay": 3e-4,
             "alpha_learning_rate": 6e-3, "alpha_gradient_clip": 5.0, "alpha_warmup_epochs": 35, "partial_channels": 2,
+            "warmup_epochs": 5,
         }),
         # section 9.2
         ("darts-1shot1", {"epochs": 50, "batch_size": 96, "learning_rate": 0.025, "alpha_learning_rate": 3e-4}),

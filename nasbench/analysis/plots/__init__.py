@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from nasbench.analysis.plots.edges import cell_edge_distribution
+from nasbench.analysis.plots.heat_map import alpha_heat_map
 from nasbench.analysis.plots.proxies import class_counts, entropy_histogram, score_histogram
-from nasbench.analysis.plots.search import (
-    alpha_heat_map,
-    alpha_trajectory,
-    local_optimum_alarm,
-    search_health,
-)
+from nasbench.analysis.plots.search import alpha_trajectory, local_optimum_alarm, search_health
 from nasbench.analysis.plots.study import comparison, cost_bars, training_curves
 from nasbench.analysis.plots.tuning import fraction_outcome, importances, optimisation_history
 

@@ -1,32 +1,25 @@
-"""Figures of searches over their epochs: alphas as lines and as a heat map, and what warns of a collapse."""
+"""Figures of searches over their epochs: alphas as lines, and what warns of a collapse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from nasbench.analysis.layout import edge_panels
 from nasbench.analysis.local_optimum import SKIP_SHARE, State, local_optima
 from nasbench.analysis.palette import BAD, FAINT, MUTED, SERIES, operation_colours
 from nasbench.analysis.plots.frame import new_figure, svg_of
-from nasbench.analysis.report_data import SearchTrajectory
+from nasbench.analysis.plots.heat_map import alphas_title
+from nasbench.analysis.search_trajectory import SearchTrajectory
 from nasbench.core.errors import ComparisonError
 
-_LEVELS = 32  # of a heat map; a colour bar of 50 would become a bitmap
+_LEAST_NATS = 0.02
 _LEAST_WIDTH = 5.85  # inches; room for the title
-_NAMES = {"normal": "the normal cell", "reduce": "the reduce cell", "cell": "the cell"}
 _STATES: dict[State, tuple[str, str]] = {
     "none": ("no alarm", FAINT),
     "skips": ("mostly skip connections", SERIES[1]),
@@ -34,43 +27,29 @@ _STATES: dict[State, tuple[str, str]] = {
 }
 
 
-class _Grid(NamedTuple):
-    """Inches of one panel, of the margins, and the space between panels as a share of their width."""
-
-    width: float
-    height: float
-    left: float
-    bottom: float
-    spare: float  # in height beside the panels
-    between: float = 0.1
-    beneath: float = 0.32  # the same in height
-    share_y: bool = True
-
-
 @contextmanager
-def _panels(trajectory: SearchTrajectory, group: str, grid: _Grid) -> Iterator[tuple[Figure, list[tuple[int, Axes]]]]:
-    """Yield a figure and, for each edge, the column and the axis of its panel; title and labels are there."""
+def _panels(trajectory: SearchTrajectory, group: str) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield a figure and, for each edge, the axis of its panel; title and labels are there."""
     weights = trajectory.weights(group)
     panels = edge_panels(weights.shape[1], trajectory.edges.get(group, ()))
     num_rows, num_columns = 1 + max(row for row, _, _ in panels), 1 + max(column for _, column, _ in panels)
-    size = (max(grid.width * num_columns + grid.left, _LEAST_WIDTH), grid.height * num_rows + grid.spare)
+    size = (max(1.75 * num_columns + 0.6, _LEAST_WIDTH), 1.25 * num_rows + 1.3)
     # Margins are set by hand, as fitting so many panels takes seconds.
-    with new_figure(num_rows, num_columns, size, layout=None, sharex=True, sharey=grid.share_y) as (figure, axes):
+    with new_figure(num_rows, num_columns, size, layout=None, sharex=True, sharey=True) as (figure, axes):
         figure.subplots_adjust(
-            left=grid.left / size[0], right=1 - 0.1 / size[0], bottom=grid.bottom / size[1], top=1 - 0.55 / size[1],
-            wspace=grid.between, hspace=grid.beneath,
+            left=0.6 / size[0], right=1 - 0.1 / size[0], bottom=0.85 / size[1], top=1 - 0.55 / size[1],
+            wspace=0.1, hspace=0.32,
         )  # fmt: skip
         used = {(row, column) for row, column, _ in panels}
         for place in {(row, column) for row in range(num_rows) for column in range(num_columns)} - used:
             axes[place].remove()
-        title = f"{trajectory.title}: softmax(alpha) of {_NAMES.get(group, group)}, epochs 1 to {len(weights)}"
-        figure.suptitle(title, x=0.1 / size[0], ha="left", fontsize=9.5, fontweight="bold")
+        figure.suptitle(alphas_title(trajectory, group), x=0.1 / size[0], ha="left", fontsize=9.5, fontweight="bold")
         for row, column, name in panels:
             label = name if len(panels) > 1 else ""
             axes[row, column].set_title(label, fontsize=8, fontweight="normal", color=MUTED, pad=3)
             axes[row, column].xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
             axes[row, column].tick_params(labelsize=7.5, labelbottom=(row + 1, column) not in used)
-        yield figure, [(column, axes[row, column]) for row, column, _ in panels]
+        yield figure, [axes[row, column] for row, column, _ in panels]
 
 
 def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
@@ -89,88 +68,17 @@ def alpha_trajectory(trajectory: SearchTrajectory, group: str) -> str:
     weights, candidates = trajectory.weights(group), trajectory.candidates(group)
     colours = operation_colours([name for names in candidates for name in names])
     epochs = np.arange(1, len(weights) + 1)
-    with _panels(trajectory, group, _Grid(1.75, 1.25, left=0.6, bottom=0.85, spare=1.3)) as (figure, panels):
-        for edge, (_, axis) in enumerate(panels):
+    with _panels(trajectory, group) as (figure, panels):
+        for edge, axis in enumerate(panels):
             for index, operation in enumerate(candidates[edge]):
                 axis.plot(
                     epochs, weights[:, edge, index], color=colours[operation], label=operation,
                     marker="o" if len(epochs) == 1 else None, markersize=2.5, linewidth=1.3,
                 )  # fmt: skip
             axis.grid(axis="y")
-        shown = {
-            label: line for _, axis in panels for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
-        }
+        shown = {label: line for axis in panels for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(list(shown.values()), list(shown), loc="lower left", ncols=4, fontsize=8)
         return svg_of(figure)
-
-
-def alpha_heat_map(trajectory: SearchTrajectory, group: str) -> str:
-    """Draw softmax(alpha) of every edge as a heat map: an operation a row, an epoch a column.
-
-    Where `alpha_trajectory` shows how far apart operations are, this shows at a glance when an edge made up its mind.
-    The colours span what occurs in the group, as the colour bar says; they are no bitmap.
-
-    Args:
-        trajectory: Of one search.
-        group: Which alphas, for example ``normal``.
-
-    Returns:
-        SVG text: one small panel an edge; where the edges are those of a cell, a row of panels a node.
-
-    Raises:
-        ComparisonError: No epoch, or its alphas have another form than the operations.
-    """
-    weights, candidates = trajectory.weights(group), trajectory.candidates(group)
-    uniform = len(set(candidates)) == 1
-    height = 0.1 + 0.13 * weights.shape[2]
-    grid = _Grid(
-        1.75 if uniform else 2.5, height + 0.34, left=1.15, bottom=0.95, spare=1.4,
-        between=0.1 if uniform else 0.85, beneath=0.34 / height, share_y=uniform,
-    )  # fmt: skip
-    centre, half = (weights.max() + weights.min()) / 2, max(2e-3, weights.max() - weights.min()) / 2
-    colours = ListedColormap(colormaps["cividis"](np.linspace(0, 1, _LEVELS)))
-    norm = BoundaryNorm(np.linspace(centre - half, centre + half, _LEVELS + 1), _LEVELS, clip=True)
-    with _panels(trajectory, group, grid) as (figure, panels):
-        for edge, (column, axis) in enumerate(panels):
-            _draw_levels(axis, norm(weights[:, edge].T).filled(0), colours)
-            axis.set_xlim(0.5, len(weights) + 0.5)
-            axis.set_ylim(weights.shape[2] - 0.5, -0.5)
-            axis.set_yticks(range(weights.shape[2]), candidates[edge])
-            axis.tick_params(axis="y", length=0, labelleft=column == 0 or not uniform)
-            axis.spines[["left", "bottom"]].set_visible(False)
-        total = figure.get_size_inches()
-        place = figure.add_axes((grid.left / total[0], 0.36 / total[1], 2.6 / total[0], 0.12 / total[1]))
-        bar = figure.colorbar(ScalarMappable(norm, colours), cax=place, orientation="horizontal")
-        ticks = np.linspace(centre - half, centre + half, 4).tolist()
-        bar.set_ticks(ticks, labels=[f"{tick:.3f}" for tick in ticks])
-        bar.ax.tick_params(labelsize=7.5, length=2)
-        bar.minorticks_off()
-        bar.outline.set_visible(False)
-        figure.text((grid.left + 2.75) / total[0], 0.42 / total[1], "softmax(alpha)", fontsize=8, va="center")
-        return svg_of(figure)
-
-
-def _draw_levels(axis: Axes, levels: npt.NDArray[np.int64], colours: ListedColormap) -> None:
-    """Draw levels [rows, epochs] as rectangles, all of one level as one shape, neighbours in a row as one.
-
-    A thin line in the same colour covers the seams that viewers leave between shapes.
-    """
-    corners: dict[int, list[tuple[float, float]]] = {}
-    for row, values in enumerate(levels):
-        starts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist()]
-        for start, end in zip(starts, [*starts[1:], len(values)], strict=True):
-            left, right = start + 0.5, end + 0.5  # epochs count from 1
-            rectangle = [
-                (left, row - 0.5),
-                (right, row - 0.5),
-                (right, row + 0.5),
-                (left, row + 0.5),
-                (left, row - 0.5),
-            ]
-            corners.setdefault(int(values[start]), []).extend(rectangle)
-    for level, points in sorted(corners.items()):
-        codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * (len(points) // 5)
-        axis.add_patch(PathPatch(Path(points, codes), color=colours(level), linewidth=0.3, joinstyle="miter"))
 
 
 def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
@@ -210,9 +118,18 @@ def search_health(trajectories: Sequence[SearchTrajectory]) -> str:
             axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             if key.endswith("share"):
                 axis.set_ylim(-4, 104)
+            elif key == "alpha_entropy":
+                _widen(axis, _LEAST_NATS)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
         return svg_of(figure)
+
+
+def _widen(axis: Axes, least: float) -> None:
+    """Let the vertical axis span at least so much: alphas that hardly moved are to look so."""
+    low, high = axis.get_ylim()
+    if high - low < least:
+        axis.set_ylim((low + high - least) / 2, (low + high + least) / 2)
 
 
 def _runs(marked: Sequence[bool]) -> list[tuple[float, float]]:
