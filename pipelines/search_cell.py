@@ -10,7 +10,7 @@ from nasbench.core.files import write_json, write_text
 from nasbench.core.genotype import save_genotype
 from nasbench.core.proxy import load_proxy
 from nasbench.datasets.prepared import load_prepared
-from nasbench.searchers.base import SearchTask
+from nasbench.searchers.base import SearchResult, SearchTask
 from nasbench.spaces.base import NetworkShape, SearchSpace
 from pipelines.curves import write_curve
 from pipelines.stage import ARTIFACTS, Outcome, Spec, Stage, item_folder, run_stage
@@ -31,7 +31,7 @@ def make_task(stage: Stage) -> SearchTask:
     return SearchTask(
         space=stage.params.search_space(), shape=shape, images=data, weight_indices=weights, alpha_indices=alphas,
         augmentation=section.augmentation, seed=int(stage.item["seed"]), device=stage.device,
-        checkpoint=stage.checkpoints / "search.pt",
+        checkpoint=stage.checkpoints / "search.pt", recompute=section.recompute,
     )  # fmt: skip
 
 
@@ -45,13 +45,12 @@ def body(stage: Stage) -> Outcome:
     genotype, drawing, trajectory = (stage.output / name for name in ("genotype.json", "cells.svg", "trajectory.json"))
     save_genotype(genotype, result.genotype, cells)
     write_drawing(drawing, cells, stage.label)
-    operations = _operations(task.space)
-    records = [dict(record) for record in result.trajectory]
-    notes = {"notes": list(result.notes)} if result.notes else {}
-    write_json(trajectory, {"operations": operations, "epochs": records, "warnings": list(result.warnings), **notes})
-    pictures = _draw_alphas(stage, operations, records)
+    stored = stored_trajectory(task.space, result)
+    write_json(trajectory, stored)
+    pictures = _draw_alphas(stage, stored)
+    records = stored["epochs"]
     write_curve(item_folder("curves", stage.spec, stage.item).with_suffix(".csv"), records)
-    last = result.trajectory[-1]
+    last, notes = result.trajectory[-1], {"notes": stored["notes"]} if result.notes else {}
     names = ("one_shot_top1", "alpha_entropy", "skip_share", "parameter_free_share", "train_loss", "valid_loss")
     section = stage.params.searchers[stage.item["searcher"]]
     return Outcome(
@@ -66,22 +65,36 @@ def body(stage: Stage) -> Outcome:
     )  # fmt: skip
 
 
-def _operations(space: SearchSpace) -> dict[str, list[Any]]:
-    """Return the names of each group's candidates: one list, or one an edge where they differ."""
-    return {
+def stored_trajectory(space: SearchSpace, result: SearchResult) -> dict[str, Any]:
+    """Return trajectory.json: what a picture of the search needs, so that it needs no space.
+
+    ``operations`` are the names of each group's candidates, one list, or one an edge where they differ; ``edges`` the
+    names of its rows where they are no edges; ``chosen`` the operation of each row in the genotype.
+    """
+    operations = {
         group: list(edges[0]) if len(set(edges)) == 1 else [list(edge) for edge in edges]
         for group, edges in space.candidates.items()
     }
+    chosen = {
+        group: [int(row.argmax()) if row.any() else None for row in rows]
+        for group, rows in space.one_hot(result.genotype).items()
+        if group not in space.connection_groups
+    }
+    optional = {"edges": {group: list(names) for group, names in space.row_names.items()}, "notes": list(result.notes)}
+    return {
+        "operations": operations, "chosen": chosen, "epochs": [dict(record) for record in result.trajectory],
+        "warnings": list(result.warnings), **{name: value for name, value in optional.items() if value},
+    }  # fmt: skip
 
 
-def _draw_alphas(stage: Stage, operations: dict[str, list[Any]], records: list[Any]) -> list[tuple[Path, str]]:
+def _draw_alphas(stage: Stage, stored: dict[str, Any]) -> list[tuple[Path, str]]:
     """Draw softmax(alpha) over the epochs, one picture a group of edges."""
     from nasbench.analysis.plots import alpha_trajectory
-    from nasbench.analysis.report_data import SearchTrajectory
+    from nasbench.analysis.search_trajectory import SearchTrajectory, trajectory_fields
 
-    shown = parse(SearchTrajectory, {"title": stage.label, "operations": operations, "records": records})
+    shown = parse(SearchTrajectory, trajectory_fields(stage.label, stored))
     pictures = []
-    for group in operations:
+    for group in shown.operations:
         path = stage.output / f"alphas-{group}.svg"
         write_text(path, alpha_trajectory(shown, group))
         pictures.append((path, "search"))

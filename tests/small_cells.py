@@ -11,7 +11,7 @@ from nasbench.config.component import component
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.chain_network import MixedEdgeCell
 from nasbench.spaces.edge_cell import GROUP, EdgeCells
-from nasbench.spaces.mixed import take_apart
+from nasbench.spaces.group_weights import take_apart
 from nasbench.spaces.two_input_cells import KINDS, TwoInputCells
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1")

@@ -33,6 +33,8 @@ class SearchTask:
         seed: The run's seed.
         device: ``"cpu"`` or ``"cuda"``.
         checkpoint: File to resume from and to keep up to date each epoch, or None.
+        recompute: Keep less of a forward pass in memory and compute it again, with the same numbers; see
+            `nasbench.spaces.mixed.use_recomputation`.
     """
 
     space: SearchSpace
@@ -44,6 +46,7 @@ class SearchTask:
     seed: int
     device: str = "cpu"
     checkpoint: Path | None = None
+    recompute: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

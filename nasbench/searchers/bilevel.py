@@ -149,6 +149,8 @@ class _Search:
         settings = self.settings
         place = moment.epoch + (moment.step / moment.steps if settings.schedule == "step" else 0)
         rate = cosine(settings.learning_rate, settings.final_learning_rate, place, moment.epochs)
+        if moment.epoch < settings.warmup_epochs:
+            rate = rate * (moment.epoch + 1) / settings.warmup_epochs
         for group in self.state.weight_optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -166,6 +168,11 @@ class _Search:
         value = float(loss.detach())
         self._check(value, f"training loss in epoch {moment.epoch}, step {moment.step}")
         loss.backward()  # type: ignore[no-untyped-call]
+        for weight in self.state.weights:
+            if (
+                weight.grad is None
+            ):  # nothing of it was computed: momentum and weight decay go on, as for its neighbours
+                weight.grad = torch.zeros_like(weight)
         if self.settings.gradient_clip:
             nn.utils.clip_grad_norm_(self.state.weights, self.settings.gradient_clip)
         self.state.weight_optimizer.step()

@@ -56,8 +56,10 @@ def first_order(step: AlphaStep) -> tuple[Tensor, list[Tensor]]:
 
     The validation batch also updates the running statistics, as in the published code.
     """
-    loss = step.valid_loss()
-    return loss.detach(), _gradients(loss, step.alphas)
+    with frozen(step.weights):
+        loss = step.valid_loss()
+        gradients = _gradients(loss, step.alphas)
+    return loss.detach(), gradients
 
 
 def second_order(step: AlphaStep) -> tuple[Tensor, list[Tensor]]:
@@ -121,7 +123,8 @@ def hessian_vector_product(
             with torch.no_grad():
                 for weight, part in zip(weights, vector, strict=True):
                     weight.add_(part, alpha=sign * epsilon)
-            sides.append(_gradients(train_loss(), alphas))
+            with frozen(weights):
+                sides.append(_gradients(train_loss(), alphas))
     return [(plus - minus) / (2.0 * epsilon) for plus, minus in zip(*sides, strict=True)]
 
 
@@ -138,10 +141,25 @@ def _look_ahead(step: AlphaStep) -> None:
 
 def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
     """Return the gradients of a loss; zeros for leaves that it does not depend on."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
     found = torch.autograd.grad(loss, list(leaves), allow_unused=True)
     return [
         torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
     ]
+
+
+@contextmanager
+def frozen(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Compute no gradients of these leaves: a loss that is derived for the alphas alone needs none."""
+    before = [weight.requires_grad for weight in weights]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight, wanted in zip(weights, before, strict=True):
+            weight.requires_grad_(wanted)
 
 
 @contextmanager

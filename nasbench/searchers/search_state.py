@@ -19,6 +19,7 @@ from nasbench.searchers.base import SearchTask
 from nasbench.searchers.halves import Halves, batch_size
 from nasbench.searchers.settings import BilevelSettings
 from nasbench.searchers.strategy import Strategy
+from nasbench.spaces.mixed import use_recomputation
 from nasbench.training.augment import check_shape
 from nasbench.training.checkpoint import load_checkpoint, save_checkpoint
 from nasbench.training.determinism import device_of, seeded
@@ -56,6 +57,7 @@ class SearchState:
         self.halves = self._halves(0)
         with seeded(derive_seed(task.seed, "supernet")):
             model = strategy.supernet(task.space, strategy.shape(task.shape))
+        use_recomputation(model, task.recompute)
         self.model = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = list(self.model.parameters())
         shapes = {**task.space.alpha_shapes, **strategy.own_parameters(task.space)}

@@ -138,6 +138,21 @@ class SearchSpace(ABC):
         return {group: (self.operations[group],) * shape[0] for group, shape in self.alpha_shapes.items()}
 
     @property
+    def row_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Group name -> what each row of alphas is called, as ``node1`` or ``layer0``.
+
+        Only for spaces without the trait ``edges``, and without `connection_groups`: the rows of a cell's edges have
+        their places in a picture by number. The name is that of the choice that a row decides, up to its slash.
+        """
+        if "edges" in self.traits:
+            return {}
+        return {
+            group: tuple(choice.name.split("/")[0] for choice in self.choices if choice.candidates == candidates)
+            for group, candidates in self.operations.items()
+            if group not in self.connection_groups
+        }
+
+    @property
     def edges_of_nodes(self) -> Mapping[str, tuple[tuple[int, ...], ...]]:
         """Group name -> for each node the edges (rows of alphas) that enter it.
 

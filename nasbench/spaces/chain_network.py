@@ -14,7 +14,8 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, Prediction
-from nasbench.spaces.mixed import Candidates, GroupWeights, MixedGraph, take_apart
+from nasbench.spaces.group_weights import GroupWeights, take_apart
+from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import Classifier
 from nasbench.spaces.ops import BatchNorm, Zero, build, drop_path, use_batch_statistics
 from nasbench.spaces.residual import ResidualBlock

@@ -13,6 +13,8 @@ On other devices than the CPU the ordinary operator is used.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +25,59 @@ _BLOCK = 3
 """Columns of a kernel for which the CPU library's weight gradient is fast."""
 
 
+def convolve(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """Return the depthwise convolution of [N, D, H, W] with [D, 1, k, k], padded so that stride 1 keeps the size."""
+    weight = _reaching(weight, x, dilation)
+    padding = [dilation * (size // 2) for size in weight.shape[2:]]
+    return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
+
+
+def gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    dilation: int,
+    wanted: Sequence[bool],
+    windows: Windows | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of `convolve` with respect to its input and its weight.
+
+    Args:
+        grad: Of the output.
+        x: The input.
+        weight: [D, 1, k, k].
+        stride: 1 or 2.
+        dilation: 1 or 2.
+        wanted: Which of both; the other is None.
+        windows: Of x, where other convolutions read the same x.
+    """
+    inner = _reaching(weight, x, dilation)
+    if stride > 1 or not x.is_cpu:
+        padding = [dilation * (size // 2) for size in inner.shape[2:]]
+        grad_x, grad_inner = torch.ops.aten.convolution_backward(
+            grad, x, inner, None, [stride, stride], padding, [dilation, dilation], False, [0, 0], x.shape[1],
+            [*wanted, False],
+        )[:2]  # fmt: skip
+    else:
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        grad_x = convolve(grad, inner.flip(2, 3), 1, dilation) if wanted[0] else None
+        grad_inner = _kernel_gradient(grad, x, inner, dilation, windows or Windows()) if wanted[1] else None
+    if grad_inner is not None and inner is not weight:
+        rows, columns = ((whole - part) // 2 for whole, part in zip(weight.shape[2:], inner.shape[2:], strict=True))
+        grad_inner = F.pad(grad_inner, (columns, columns, rows, rows))
+    return grad_x, grad_inner
+
+
+def _reaching(weight: Tensor, x: Tensor, dilation: int) -> Tensor:
+    """Return the inner part of a kernel, of whose rest a small image sees nothing but padding."""
+    halves = [size // 2 for size in weight.shape[2:]]
+    rows, columns = (min(half, (size - 1) // dilation) for half, size in zip(halves, x.shape[2:], strict=True))
+    if [rows, columns] == halves:
+        return weight
+    return weight[:, :, halves[0] - rows :, halves[1] - columns :][:, :, : 2 * rows + 1, : 2 * columns + 1].contiguous()
+
+
 def _grids(x: Tensor) -> Tensor:
     """Map [N, C, H, W] (H, W even) to its four grids of even and odd rows and columns [4N, C, H/2, W/2]."""
     batch, channels, height, width = x.shape
@@ -31,20 +86,51 @@ def _grids(x: Tensor) -> Tensor:
     return grids.permute(0, 3, 1, 2)  # channels_last memory
 
 
-def _kernel_gradient(grad: Tensor, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """Return the gradient [C, 1, k, k] of the kernel of a stride-1 depthwise convolution that keeps the size."""
-    kernel = weight.shape[-1]
-    if dilation == 2 and not (x.shape[2] % 2 or x.shape[3] % 2):
-        grad, x, dilation = _grids(grad), _grids(x), 1
-    padding = dilation * (kernel // 2)
-    if dilation > 1 or kernel <= _BLOCK:
-        return _native_kernel_gradient(grad, x, weight, [padding, padding], dilation)
-    padded = F.pad(x, (padding, padding))
+class Windows:
+    """What kernel gradients read of one input, so that convolutions of the same input make it once.
+
+    It is forgotten when each of those that will ask have done so.
+    """
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._made: dict[object, Tensor] = {}
+
+    def join(self) -> Windows:
+        """Count one more convolution that will ask."""
+        self._users += 1
+        return self
+
+    def leave(self) -> None:
+        """Count one of them as done."""
+        self._users -= 1
+        if self._users <= 0:
+            self._made.clear()
+
+    def made(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """Return what was made under this key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def _kernel_gradient(grad: Tensor, x: Tensor, weight: Tensor, dilation: int, windows: Windows) -> Tensor:
+    """Return the gradient [C, 1, k, l] of the kernel of a stride-1 depthwise convolution that keeps the size."""
+    gridded = dilation == 2 and not (x.shape[2] % 2 or x.shape[3] % 2)
+    if gridded:
+        whole = x
+        grad, x, dilation = _grids(grad), windows.made("grids", lambda: _grids(whole)), 1
+    rows, columns = weight.shape[2:]
+    padding = [dilation * (rows // 2), dilation * (columns // 2)]
+    if dilation > 1 or columns <= _BLOCK:
+        return _native_kernel_gradient(grad, x, weight, padding, dilation)
     blocks = []
-    for first in range(0, kernel, _BLOCK):
-        columns = min(_BLOCK, kernel - first)
-        part = padded[..., first : first + x.shape[3] + columns - 1]
-        blocks.append(_native_kernel_gradient(grad, part, weight[..., first : first + columns], [padding, 0], dilation))
+    for first in range(0, columns, _BLOCK):
+        block = weight[..., first : first + _BLOCK]
+        left = padding[1] - first  # columns of zeros that this block's output begins with
+        sides = (left, block.shape[-1] - 1 - left)  # negative: columns that it does not see
+        part = windows.made((gridded, sides), partial(F.pad, x, sides))
+        blocks.append(_native_kernel_gradient(grad, part, block, [padding[0], 0], dilation))
     return torch.cat(blocks, dim=-1)
 
 
@@ -63,20 +149,33 @@ class _SameDepthwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.dilation = dilation
-        padding = dilation * (weight.shape[-1] // 2)
-        return F.conv2d(x, weight, None, 1, padding, dilation, groups=x.shape[1])
+        return convolve(x, weight, 1, dilation)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        grad = grads[0].contiguous(memory_format=torch.channels_last)
-        padding = ctx.dilation * (weight.shape[-1] // 2)
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_x = F.conv2d(grad, weight.flip(2, 3), None, 1, padding, ctx.dilation, groups=x.shape[1])
-        if ctx.needs_input_grad[1]:
-            grad_weight = _kernel_gradient(grad, x, weight, ctx.dilation)
-        return grad_x, grad_weight, None
+        return *gradients(grads[0], x, weight, 1, ctx.dilation, ctx.needs_input_grad[:2]), None
+
+
+def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """Return `convolve`, differentiable (twice, too), by the fastest way for the device.
+
+    Args:
+        x: [N, D, H, W].
+        weight: [D, 1, k, k], k odd.
+        stride: 1 or 2.
+        dilation: 1 or 2.
+
+    Returns:
+        [N, D, ceil(H/stride), ceil(W/stride)].
+    """
+    even_padding = dilation * (weight.shape[-1] // 2) % 2 == 0
+    if not x.is_cpu or (stride == 2 and not (dilation == 2 and even_padding)):
+        return convolve(x, weight, stride, dilation)
+    if stride == 2:
+        x, dilation = x[:, :, ::2, ::2], 1
+    output: Tensor = _SameDepthwise.apply(x.contiguous(memory_format=torch.channels_last), weight, dilation)
+    return output
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -99,12 +198,4 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
         """Convolve."""
-        stride, dilation, even_padding = self.stride[0], self.dilation[0], int(self.padding[0]) % 2 == 0
-        if input.device.type != "cpu" or (stride == 2 and not (dilation == 2 and even_padding)):
-            return super().forward(input)
-        if stride == 2:
-            input, dilation = input[:, :, ::2, ::2], 1  # noqa: A001 - as above
-        output: Tensor = _SameDepthwise.apply(
-            input.contiguous(memory_format=torch.channels_last), self.weight, dilation
-        )
-        return output
+        return depthwise(input, self.weight, self.stride[0], self.dilation[0])

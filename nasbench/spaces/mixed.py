@@ -2,200 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import ConfigError
-from nasbench.spaces.ops import BatchNorm, ConvUnit, Noise, build, drop_path
-
-POOLS = ("max_pool_3x3", "avg_pool_3x3")
+from nasbench.spaces.banks import Bank
+from nasbench.spaces.fan import Fan, build_bank
+from nasbench.spaces.group_weights import GroupWeights, Weighted, weighted_sum
+from nasbench.spaces.ops import Noise, drop_path
 
 Candidates = Mapping[str, tuple[tuple[str, ...], ...]]
 """Group -> for each edge its candidate operations. Edges are ordered by node, then by input state."""
 
 
-class Weighted(NamedTuple):
-    """One term of a node's sum.
-
-    Attributes:
-        weight: A scalar, or None where the output is weighted already.
-        output: [N, C, H, W].
-    """
-
-    weight: Tensor | None
-    output: Tensor
-
-
-class GroupWeights(NamedTuple):
-    """The weights of one group, taken apart for the cells.
-
-    Attributes:
-        weights: For each edge the weight (a scalar) of each operation, already times its edge normalisation.
-        norm: For each edge the scalar that scales what bypasses the operations, or None for 1.
-        active: bool [E, O], what is computed; None is all.
-        drop_path: Probability of dropping a mixed edge while training.
-        bias: For each edge the scalar that is added to all of its output, or None for 0.
-    """
-
-    weights: Sequence[Sequence[Tensor]]
-    norm: Sequence[Tensor] | None
-    active: npt.NDArray[np.bool_] | None
-    drop_path: float
-    bias: Tensor | None = None
-
-
-def take_apart(
-    shapes: Mapping[str, tuple[int, int]],
-    edge_weights: Mapping[str, Tensor],
-    edge_norm: Mapping[str, Tensor] | None,
-    active: Mapping[str, npt.NDArray[np.bool_]] | None,
-    drop_path: float,
-    edge_bias: Mapping[str, Tensor] | None = None,
-) -> dict[str, GroupWeights]:
-    """Check a mixture against the groups' (E, O) and take it apart.
-
-    Raises:
-        ConfigError: A group is missing or has another shape.
-    """
-    for what, given, dims in (
-        ("edge_weights", edge_weights, 2),
-        ("edge_norm", edge_norm, 1),
-        ("active", active, 2),
-        ("edge_bias", edge_bias, 1),
-    ):
-        if given is None:
-            continue
-        seen = {group: tuple(value.shape) for group, value in given.items()}
-        needed = {group: full[:dims] for group, full in shapes.items()}
-        if seen != needed:
-            raise ConfigError(f"{what} has shapes {seen}; {needed} are needed.")
-    parts = {}
-    for group, values in edge_weights.items():
-        norm = None if edge_norm is None else edge_norm[group]
-        weighted = values if norm is None else values * norm[:, None]
-        parts[group] = GroupWeights(
-            weights=[row.unbind() for row in weighted.unbind()],
-            norm=None if norm is None else norm.unbind(),
-            active=None if active is None else active[group],
-            drop_path=drop_path,
-            bias=None if edge_bias is None else edge_bias[group],
-        )
-    return parts
-
-
-class Source(nn.Module):
-    """What the edges that leave one state have in common, computed once.
-
-    All edges from a state have the same stride. So the ReLU, the pools and the affine-free BN after a pool (equal
-    input, no weights) are the same on each of them, as is the part that bypasses the operations in PC-DARTS.
-
-    Args:
-        channels: C of the cell's states.
-        stride: Of the edges that leave this state.
-        operations: Every operation on these edges.
-        partial_channels: K; the operations see the first C/K channels.
-        pool_norm: Whether an affine-free BN follows a pool.
-    """
-
-    def __init__(
-        self, channels: int, stride: int, operations: set[str], partial_channels: int, pool_norm: bool
-    ) -> None:
-        super().__init__()
-        self.stride = stride
-        self.seen = channels // partial_channels
-        self.pools = nn.ModuleDict()
-        for name in POOLS:
-            if name in operations:
-                pool = build(name, self.seen, stride, affine=False)
-                self.pools[name] = nn.Sequential(pool, BatchNorm(self.seen, affine=False)) if pool_norm else pool
-
-    def forward(self, seen: Tensor, name: str) -> Tensor:
-        """Map what the operations see of a state to one of its shared parts.
-
-        Args:
-            seen: [N, C/K, H, W].
-            name: ``relu`` or an operation without weights.
-        """
-        if name == "relu":
-            return F.relu(seen)
-        return self.pools[name](seen) if name in self.pools else seen  # the latter is a skip connection or noise
-
-    def bypass(self, state: Tensor) -> Tensor:
-        """Return the channels of a state [N, C, H, W] that no operation sees, at the edges' resolution."""
-        rest = state[:, self.seen :]
-        return rest if self.stride == 1 else F.max_pool2d(rest, 2, stride=2, ceil_mode=True)
-
-
-class Shared:
-    """A state with its shared parts.
-
-    Args:
-        source: Computes them.
-        state: [N, C, H, W].
-        whole: Whether every part is wanted; else each is computed when it is asked for.
-    """
-
-    def __init__(self, source: Any, state: Tensor, whole: bool) -> None:
-        self._source, self._state = source, state
-        self._seen = state[:, : source.seen]
-        self._parts: dict[str, Tensor] = {}
-        if whole:  # before any edge, so that gradients are summed in one order whatever the edges are
-            self._parts = {name: source(self._seen, name) for name in (*source.pools, "relu")}
-
-    def __getitem__(self, name: str) -> Tensor:
-        """Return a part, computed at the first call."""
-        if name not in self._parts:
-            self._parts[name] = self._source(self._seen, name)
-        return self._parts[name]
-
-    def bypass(self) -> Tensor:
-        """Return the channels that no operation sees."""
-        bypass: Tensor = self._source.bypass(self._state)
-        return bypass
-
-
-class Edge(nn.Module):
-    """The operations of one edge that have weights (or random numbers) of their own; the rest is its `Source`."""
-
-    def __init__(self, channels: int, stride: int, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.names = names
-        built = {name: build(name, channels, stride, affine=False) for name in names}
-        self.operations = nn.ModuleDict(
-            {name: operation for name, operation in built.items() if isinstance(operation, (ConvUnit, Noise))}
-        )
-
-    def forward(
-        self, shared: Shared, weights: Sequence[Tensor], active: npt.NDArray[np.bool_] | None
-    ) -> Iterator[Weighted]:
-        """Yield the output of each active operation with its weight; ``none`` adds nothing and is left out."""
-        for index, (name, weight) in enumerate(zip(self.names, weights, strict=True)):
-            if name == "none" or (active is not None and not active[index]):
-                continue
-            operation: Any = self.operations[name] if name in self.operations else None  # noqa: SIM401 - no get there
-            if isinstance(operation, ConvUnit):
-                yield Weighted(None, operation.after_relu(shared["relu"], scale=weight))
-            elif operation is not None:
-                yield Weighted(weight, operation(shared[name]))
-            else:
-                yield Weighted(weight, shared[name])
-
-
-def _shuffle(x: Tensor, groups: int) -> Tensor:
-    """Interleave ``groups`` runs of channels: output channel i*groups + g is channel i of run g."""
-    batch, channels, height, width = x.shape
-    runs = x.view(batch, groups, channels // groups, height, width)
-    return runs.transpose(1, 2).reshape(batch, channels, height, width)
-
-
 class MixedGraph(nn.Module):
     """Nodes that each sum their mixed edges from all earlier states.
+
+    The edges that leave one state (a `Fan`) are computed together. The weights of an operation lie in one `Bank` for
+    all edges that have it.
 
     Args:
         channels: C of all states.
@@ -221,22 +47,37 @@ class MixedGraph(nn.Module):
         super().__init__()
         if channels % partial_channels:
             raise ConfigError(f"partial_channels {partial_channels} must divide channels {channels}. Change either.")
-        self.num_nodes = num_nodes
+        self.candidates = candidates
+        self.num_inputs, self.num_nodes = num_inputs, num_nodes
         self.partial_channels = partial_channels
         self.input_stride = input_stride
-        sources = [source for node in range(num_nodes) for source in range(node + num_inputs)]
-        strides = [input_stride if state < num_inputs else 1 for state in range(num_nodes + num_inputs - 1)]
-        used: list[set[str]] = [set() for _ in strides]
-        for source, names in zip(sources, candidates, strict=True):
-            used[source].update(names)
-        self.sources = nn.ModuleList(
-            Source(channels, stride, names, partial_channels, pool_norm)
-            for stride, names in zip(strides, used, strict=True)
-        )
-        self.edges = nn.ModuleList(
-            Edge(channels // partial_channels, strides[source], names)
-            for source, names in zip(sources, candidates, strict=True)
-        )
+        seen = channels // partial_channels
+        fans = []
+        for state in range(num_inputs + num_nodes - 1):
+            stride = input_stride if state < num_inputs else 1
+            nodes = range(max(0, state - num_inputs + 1), num_nodes)
+            edges = tuple(self._first_edge(node) + state for node in nodes)
+            fans.append(Fan(seen, stride, edges, tuple(candidates[edge] for edge in edges), pool_norm))
+        self.fans = nn.ModuleList(fans)
+        self.banks = nn.ModuleDict()
+        self.sizes: dict[str, list[int]] = {}
+        for name in sorted({name for names in candidates for name in names}):
+            self._add_bank(name, fans, seen)
+        self.noise = nn.ModuleList(Noise(fan.stride) for fan in fans)
+
+    def _add_bank(self, name: str, fans: Sequence[Fan], channels: int) -> None:
+        """Build the bank of an operation, if it has weights, with the rows of the fans one after the other."""
+        sizes = [fan.num_rows(name) for fan in fans]
+        bank = build_bank(name, channels, sum(sizes))
+        if bank is None:
+            return
+        self.banks[name], self.sizes[name] = bank, sizes
+        for number, fan in enumerate(fans):
+            fan.first_rows[name] = sum(sizes[:number])
+
+    def _first_edge(self, node: int) -> int:
+        """Return the number of the edge into a node from state 0."""
+        return sum(range(self.num_inputs, self.num_inputs + node))
 
     def forward(self, inputs: Sequence[Tensor], group: GroupWeights) -> list[Tensor]:
         """Return all states, the inputs first.
@@ -245,39 +86,79 @@ class MixedGraph(nn.Module):
             inputs: Each [N, C, H, W].
             group: Weights of the cell's edges.
         """
-        states = list(inputs)
-        shared: list[Shared] = []
-        first = 0
-        for _ in range(self.num_nodes):
-            shared += [
-                Shared(self.sources[index], states[index], group.active is None)
-                for index in range(len(shared), len(states))
-            ]
-            terms: Iterable[Weighted] = (
-                term for edge, source in enumerate(shared, first) for term in self._edge(edge, source, group)
-            )
-            total = weighted_sum(terms)
-            node = self._zeros(states[0]) if total is None else total
-            if group.bias is not None:
-                node = node + group.bias[first : first + len(shared)].sum()
-            if self.partial_channels > 1:
-                parts = [source.bypass() for source in shared]
-                bypass = _bypass(parts, group.norm and group.norm[first : first + len(shared)])
-                node = _shuffle(torch.cat([node, bypass], dim=1), self.partial_channels)
-            first += len(states)
-            states.append(node)
+        states, arriving = list(inputs), list[dict[int, list[Weighted]]]()
+        weights, fans, banks = self._weights_of_fans(), self._fans, self._banks
+        for node in range(self.num_nodes):
+            for index in range(len(arriving), len(states)):
+                arriving.append(fans[index](states[index], banks, weights[index], group))
+            states.append(self._node(node, states, arriving, group))
         return states
 
-    def _edge(self, edge: int, shared: Shared, group: GroupWeights) -> Iterator[Weighted]:
-        """Yield the terms of an edge; where edges may be dropped, their sum after that."""
-        active = None if group.active is None else group.active[edge]
-        terms: Iterator[Weighted] = self.edges[edge](shared, group.weights[edge], active)
-        if not (group.drop_path > 0 and self.training):
-            yield from terms
-            return
-        total = weighted_sum(terms)
-        if total is not None:
-            yield Weighted(None, drop_path(total, group.drop_path))
+    def operation_state(self, edge: int, name: str) -> dict[str, Tensor]:
+        """Return views of the weights and running statistics of one operation on one edge.
+
+        Their names are those of the same operation in a discrete network, so that it can load them; and what is copied
+        into them is the supernet's from then on. An operation without weights has none.
+
+        Raises:
+            ConfigError: The edge does not have this operation.
+        """
+        if name not in self.candidates[edge]:
+            raise ConfigError(f"edge {edge} has no operation {name!r}, but {', '.join(self.candidates[edge])}.")
+        fan = next(fan for fan in self._fans if edge in fan.edges)
+        if name not in self.banks or not fan.num_rows(name):
+            return {}
+        having = [number for number, names in zip(fan.edges, fan.candidates, strict=True) if name in names]
+        return self._banks[name].operation_state(fan.first_rows[name] + having.index(edge))
+
+    @property
+    def _fans(self) -> list[Fan]:
+        return [fan for fan in self.fans if isinstance(fan, Fan)]
+
+    @property
+    def _banks(self) -> dict[str, Bank]:
+        return {name: bank for name, bank in self.banks.items() if isinstance(bank, Bank)}
+
+    def _weights_of_fans(self) -> list[dict[str, Sequence[Tensor]]]:
+        weights: list[dict[str, Sequence[Tensor]]] = [{} for _ in self.fans]
+        for name, bank in self._banks.items():
+            for own, size, parts in zip(weights, self.sizes[name], bank.split(self.sizes[name]), strict=True):
+                if size:
+                    own[name] = parts
+        return weights
+
+    def _node(
+        self, node: int, states: Sequence[Tensor], arriving: Sequence[Mapping[int, list[Weighted]]], group: GroupWeights
+    ) -> Tensor:
+        """Return the sum of a node's edges."""
+        first = self._first_edge(node)
+        total = weighted_sum(
+            term
+            for source, state in enumerate(states)
+            for term in self._edge(first + source, source, state, arriving[source], group)
+        )
+        if total is None:
+            total = self._zeros(states[0])
+        if group.bias is not None:
+            total = total + group.bias[first : first + len(states)].sum()
+        if self.partial_channels > 1:
+            parts = [fan.bypass(state) for fan, state in zip(self._fans, states, strict=False)]
+            bypass = _bypass(parts, group.norm and group.norm[first : first + len(states)])
+            total = _shuffle(torch.cat([total, bypass], dim=1), self.partial_channels)
+        return total
+
+    def _edge(
+        self, edge: int, source: int, state: Tensor, arriving: Mapping[int, list[Weighted]], group: GroupWeights
+    ) -> list[Weighted]:
+        """Return the terms of an edge with its noise; where edges may be dropped, their sum after that."""
+        terms, names = [*arriving.get(edge, ())], self.candidates[edge]
+        if "noise" in names and (group.active is None or group.active[edge, names.index("noise")]):
+            seen = state[:, : state.shape[1] // self.partial_channels]
+            terms.append(Weighted(group.weights[edge][names.index("noise")], self.noise[source](seen)))
+        if terms and group.drop_path > 0 and self.training:
+            total = weighted_sum(terms)
+            return [] if total is None else [Weighted(None, drop_path(total, group.drop_path))]
+        return terms
 
     def _zeros(self, state: Tensor) -> Tensor:
         """Return what a node is where none of its operations adds anything."""
@@ -285,18 +166,27 @@ class MixedGraph(nn.Module):
         return torch.zeros_like(state[:, : state.shape[1] // self.partial_channels, ::stride, ::stride])
 
 
-def weighted_sum(terms: Iterable[Weighted]) -> Tensor | None:
-    """Return the sum of weight times output, or None where there is no term.
+def use_recomputation(network: nn.Module, enabled: bool) -> None:
+    """Choose whether the separable convolutions of mixed edges are computed again in the backward pass.
 
-    Each term is added before the next one is computed, so that no more than two are held.
+    That saves the larger part of a supernet's activations and costs about another forward pass; numbers are the same.
+
+    Raises:
+        ConfigError: It is enabled, and the network has no such convolutions.
     """
-    total: Tensor | None = None
-    for weight, output in terms:
-        if total is None:
-            total = output if weight is None else weight * output
-        else:
-            total = total + output if weight is None else torch.addcmul(total, weight, output)
-    return total
+    fans = [module for module in network.modules() if isinstance(module, Fan)]
+    names = {name.rpartition("_")[0] for fan in fans for own in fan.candidates for name in own}
+    if enabled and not names & {"sep_conv", "dil_conv"}:
+        raise ConfigError("recompute: true has no effect on a space without separable convolutions. Leave it out.")
+    for fan in fans:
+        fan.recompute = enabled
+
+
+def _shuffle(x: Tensor, groups: int) -> Tensor:
+    """Interleave ``groups`` runs of channels: output channel i*groups + g is channel i of run g."""
+    batch, channels, height, width = x.shape
+    runs = x.view(batch, groups, channels // groups, height, width)
+    return runs.transpose(1, 2).reshape(batch, channels, height, width)
 
 
 def _bypass(parts: Sequence[Tensor], edge_norm: Sequence[Tensor] | None) -> Tensor:

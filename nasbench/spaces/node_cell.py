@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import GenotypeError, nearest
 from nasbench.spaces.base import NetworkShape
-from nasbench.spaces.mixed import Weighted, weighted_sum
+from nasbench.spaces.group_weights import Weighted, weighted_sum
 from nasbench.spaces.ops import BatchNorm, drop_path
 from nasbench.spaces.sizes import STAGES, check_stages
 

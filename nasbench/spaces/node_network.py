@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, Prediction
-from nasbench.spaces.mixed import GroupWeights, take_apart
+from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.network import Classifier
 from nasbench.spaces.node_cell import (
     INPUT,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nasbench.core.errors import ConfigError
 from nasbench.spaces.base import NetworkShape
-from nasbench.spaces.mixed import Candidates, GroupWeights, MixedGraph, take_apart
+from nasbench.spaces.group_weights import GroupWeights, take_apart
+from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import CellPlan, Classifier, build_stem, plan_cells, preprocessors
 from nasbench.spaces.ops import use_batch_statistics
 

@@ -18,9 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Genotype, load_genotype, save_genotype
 from nasbench.core.seeding import generator
-from nasbench.spaces import SPACES
+from nasbench.spaces import SPACES, fan_pass
 from nasbench.spaces.base import SearchSpace
+from nasbench.spaces.mixed import MixedGraph
 from nasbench.spaces.ops import Noise
+from tests.mixed_edges import computed, gradients_of_operations, single_weights, with_values
 from tests.space_cases import SpaceCase, cases
 
 CASES = cases()
@@ -207,11 +209,13 @@ def test_one_hot_supernet_equals_the_discrete_network(name: str, monkeypatch: py
 
 
 def leaves(network: nn.Module) -> list[nn.Module]:
-    """Modules with weights or running statistics of their own."""
+    """Modules with weights or running statistics of their own, but for those of mixed edges."""
+    inside = {id(m) for g in network.modules() if isinstance(g, MixedGraph) for m in g.banks.modules()}
     return [
         module
         for module in network.modules()
-        if any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False))
+        if id(module) not in inside
+        and (any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False)))
     ]
 
 
@@ -245,7 +249,7 @@ def without_loose_ends(space: SearchSpace, rng: np.random.Generator) -> Genotype
 
 @representative_spaces
 @pytest.mark.usefixtures("fixed_noise")
-def test_what_is_not_active_is_not_computed_and_left_alone(name: str) -> None:
+def test_what_is_not_active_is_not_computed_and_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     space, case = build(name), CASES[name]
     torch.manual_seed(0)
     images, genotype = image_batch(case), without_loose_ends(space, generator(0, "active"))
@@ -255,7 +259,9 @@ def test_what_is_not_active_is_not_computed_and_left_alone(name: str) -> None:
     # as a network whose single operations end in a ReLU could be dead then
 
     before = {leaf: [buffer.clone() for buffer in leaf.buffers(recurse=False)] for leaf in leaves(supernet)}
-    logits, called = run_watched(supernet, images, weights, active=active)
+    watched: list[tuple[Tensor, set[nn.Module]]] = []
+    mixed = computed(supernet, lambda: watched.append(run_watched(supernet, images, weights, active=active)))
+    ((logits, called),) = watched
     asleep = set(leaves(supernet)) - called
     changed = {
         leaf
@@ -265,15 +271,33 @@ def test_what_is_not_active_is_not_computed_and_left_alone(name: str) -> None:
     logits.square().sum().backward()
     assert changed <= called
     assert all(p.grad is None or not p.grad.any() for leaf in asleep for p in leaf.parameters(recurse=False))
+    check_mixed_edges(space, supernet, mixed, active)
     for group, values in weights.items():
         assert (values.grad.numpy() != 0).tolist() == (active[group] & ~is_none(space, group)).tolist()
 
     zeroed = {group: values.detach() * torch.from_numpy(active[group]) for group, values in weights.items()}
+    supernet.eval()  # in training the statistics of a pointwise convolution come from products of their own
+    monkeypatch.setattr(fan_pass, "ALIKE_BYTES", 0)  # nor are there zeros around smaller kernels
     assert arithmetic(supernet, images, zeroed, active=active) == arithmetic(network, images)
+    supernet.train()
     with torch.no_grad():
         everything, called_by_all = run_watched(supernet, images, zeroed)
     torch.testing.assert_close(logits, everything, rtol=1e-10, atol=1e-10)
     assert called <= called_by_all == set(leaves(supernet))  # where widths are chosen every leaf may be in use
+
+
+def check_mixed_edges(space: SearchSpace, supernet: nn.Module, mixed: list[tuple[int, str]], active) -> None:
+    """What is active was computed and has a gradient, nothing else."""
+    kinds = getattr(supernet, "kinds", None)
+    expected = []
+    for (cell, edge, name), gradients in gradients_of_operations(supernet).items():
+        group = kinds[cell] if kinds else next(iter(space.alpha_shapes))
+        chosen = bool(active[group][edge][space.candidates[group][edge].index(name)])
+        expected += [(edge, name)] * chosen
+        biased = {gradient.dim() == 1 for gradient in gradients} == {True, False}
+        assert any(gradient.any() for gradient in gradients) == chosen
+        assert biased or all(gradient.any() for gradient in gradients) == chosen  # a BN takes a bias away
+    assert mixed == expected
 
 
 def is_none(space: SearchSpace, group: str) -> np.ndarray:
@@ -295,7 +319,8 @@ def test_all_active_is_the_same_as_no_choice(name: str) -> None:
 def by_value(network: nn.Module, gradients: tuple[Tensor, ...]) -> dict[tuple[object, bytes], Tensor]:
     """Gradient of every weight; weights of two networks that are the same numbers get the same key."""
     found: dict[tuple[object, bytes], Tensor] = {}
-    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+    both = single_weights(network), single_weights(with_values(network, gradients))
+    for parameter, gradient in zip(*both, strict=True):
         key = (tuple(parameter.shape), parameter.detach().contiguous().numpy().tobytes())
         found[key] = found[key] + gradient if key in found else gradient
     return found
@@ -338,7 +363,7 @@ def check_gradients(name: str, supernet: nn.Module, plain: nn.Module, size, soft
     torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(of_edges, expected_of_edges, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(of_weights, expected_of_weights, rtol=1e-10, atol=1e-10)
-    assert len(of_weights) == len(list(supernet.parameters()))  # no two weights were the same numbers
+    assert len(of_weights) == len(single_weights(supernet))  # no two weights were the same numbers
     assert all(gradient.abs().max() > 1e-3 for gradient in of_edges)
 
 

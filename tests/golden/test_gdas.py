@@ -5,8 +5,6 @@ Source: section 9.1 of the differentiable-search fact sheet (GDAS, CVPR 2019, ar
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import small_cells
@@ -23,11 +21,13 @@ from nasbench.searchers.strategy import Moment
 from nasbench.spaces import SPACES
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import Darts
-from nasbench.spaces.mixed import MixedGraph, take_apart
+from nasbench.spaces.group_weights import take_apart
+from nasbench.spaces.mixed import MixedGraph
 from nasbench.spaces.nas_bench_201 import NasBench201
 from nasbench.tracking.tracker import NullTracker
 from nasbench.training.determinism import seeded
 from nasbench.training.recipe import Augmentation
+from tests import mixed_edges
 
 SHAPE = NetworkShape(num_cells=3, channels=2, num_classes=3, in_channels=1, image_size=6)
 ALPHAS = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0]])
@@ -143,16 +143,7 @@ def test_both_halves_of_a_step_take_samples_of_their_own():
 
 def computed(supernet, mixture):
     """Edges and names of the convolutions that are computed, counted over all cells."""
-    seen, hooks = [], []
-    for graph in (module for module in supernet.modules() if isinstance(module, MixedGraph)):
-        for edge, mixed in enumerate(graph.edges):
-            for name, operation in mixed.operations.items():
-                call = functools.partial(lambda key, *_: seen.append(key), (edge, name))
-                hooks.append(operation.body.register_forward_hook(call))
-    mixture.apply(supernet, torch.randn(3, 1, 6, 6))
-    for hook in hooks:
-        hook.remove()
-    return sorted(seen)
+    return sorted(mixed_edges.computed(supernet, lambda: mixture.apply(supernet, torch.randn(3, 1, 6, 6))))
 
 
 def test_only_the_sampled_operation_of_an_edge_is_computed():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, SearchSpace
+from tests.mixed_edges import copy_to_plain, operation_pairs
 from tests.space_cases import SpaceCase
 
 
@@ -29,12 +30,11 @@ def copy_weights(supernet: nn.Module, network: nn.Module, cells: Mapping[str, Ce
         edges = iter(discrete.edges)
         for node, arriving in enumerate(cells["cell"].nodes, start=1):
             for (operation, state), target in zip(arriving, edges, strict=False):
-                source = mixed.graph.edges[sum(range(node)) + state]
                 if operation.startswith("nor_conv"):
-                    unit = source.operations[operation]
-                    target.body.weight.copy_(unit.body.weight)
-                    target.norm.running_mean.copy_(unit.norm.running_mean - unit.body.bias)
-                    target.norm.running_var.copy_(unit.norm.running_var)
+                    unit = mixed.graph.operation_state(sum(range(node)) + state, operation)
+                    target.body.weight.copy_(unit["body.weight"])
+                    target.norm.running_mean.copy_(unit["norm.running_mean"] - unit["body.bias"])
+                    target.norm.running_var.copy_(unit["norm.running_var"])
 
 
 class PlainZero(nn.Module):
@@ -138,30 +138,27 @@ class PlainSupernet(nn.Module):
         return self.linear(self.last(x).mean(dim=(2, 3)))
 
 
-def pairs(ours: nn.Module, plain: PlainSupernet) -> list[tuple[nn.Module, nn.Module]]:
-    """Modules of both networks that hold the same weights, in the same order within."""
+def pairs(ours: nn.Module, plain: PlainSupernet) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weights of both networks that are the same, where they lie: those of ours may be views of larger tensors."""
     chain = ours.chain
-    found = [(chain.stem, plain.stem), (chain.norm, plain.last), (chain.classifier, plain.linear)]
+    modules = [(chain.stem, plain.stem), (chain.norm, plain.last), (chain.classifier, plain.linear)]
     cells = [layer for layer in plain.layers if isinstance(layer, PlainCell)]
     for mine, theirs in zip(chain.cells, cells, strict=True):
-        for edge, plain_edge in zip(mine.graph.edges, theirs.edges.values(), strict=True):
-            found += zip(edge.operations.values(), plain_edge.ops[2:4], strict=True)
+        for number, edge in enumerate(theirs.edges.values()):
+            for name, operation in zip(("nor_conv_1x1", "nor_conv_3x3"), edge.ops[2:4], strict=True):
+                yield from operation_pairs(mine.graph, number, name, operation)
     blocks = [layer for layer in plain.layers if isinstance(layer, PlainResidual)]
     for mine, theirs in zip(chain.blocks.values(), blocks, strict=True):
-        found += [(mine.first, theirs.conv_a), (mine.second, theirs.conv_b), (mine.project, theirs.shortcut)]
-    return found
+        modules += [(mine.first, theirs.conv_a), (mine.second, theirs.conv_b), (mine.project, theirs.shortcut)]
+    for mine, theirs in modules:
+        yield from zip(mine.parameters(), theirs.parameters(), strict=True)
 
 
 def plain_supernet(space: SearchSpace, shape: NetworkShape, supernet: nn.Module, k: int = 1) -> PlainSupernet:
     """The textbook supernet with the weights of the given one, in its dtype; ``k``: partial channels."""
     vertices = {"nas-bench-201": 4, "nas-bench-201-five-vertices": 5}[space.name]
     plain = PlainSupernet(shape, vertices, k).to(next(supernet.parameters()).dtype)
-    copied = 0
-    for mine, theirs in pairs(supernet, plain):
-        for source, target in zip(mine.parameters(), theirs.parameters(), strict=True):
-            target.data.copy_(source.data)
-            copied += source.numel()
-    assert copied == sum(p.numel() for p in supernet.parameters()) == sum(p.numel() for p in plain.parameters())
+    copy_to_plain(pairs(supernet, plain), supernet, plain)
     return plain
 
 

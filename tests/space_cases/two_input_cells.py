@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, SearchSpace
+from tests.mixed_edges import copy_to_plain, operation_pairs
 from tests.space_cases import SpaceCase
 
 
@@ -23,7 +24,7 @@ def copy_darts_weights(supernet: nn.Module, network: nn.Module, cells: Mapping[s
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2.0)
-    for pool in (pool for cell in supernet.cells for source in cell.graph.sources for pool in source.pools.values()):
+    for pool in (pool for cell in supernet.cells for fan in cell.graph.fans for pool in fan.pools.values()):
         pool[1].running_mean.zero_()
         pool[1].running_var.fill_(1 - pool[1].eps)
 
@@ -40,9 +41,11 @@ def copy_darts_weights(supernet: nn.Module, network: nn.Module, cells: Mapping[s
         edges = iter(discrete.edges)
         for node, arriving in enumerate(cells[kind].nodes, start=2):
             for (operation, state), target in zip(arriving, edges, strict=False):
-                weighted = mixed.graph.edges[sum(range(2, node)) + state].operations
-                if operation in weighted:
-                    copy(weighted[operation], target)
+                own = mixed.graph.operation_state(sum(range(2, node)) + state, operation)
+                result = target.load_state_dict(own, strict=False)
+                assert not result.unexpected_keys
+                untouched = ("norm.weight", "norm.bias", "body.2.weight", "body.2.bias", "num_batches_tracked")
+                assert all(key.endswith(untouched) for key in result.missing_keys)
 
 
 class PlainReduce(nn.Module):
@@ -175,26 +178,22 @@ class PlainSupernet(nn.Module):
         return self.linear(s1.mean(dim=(2, 3)))
 
 
-def pairs(ours: nn.Module, plain: PlainSupernet) -> list[tuple[nn.Module, nn.Module]]:
-    """Modules of both networks that hold the same weights, in the same order within."""
-    found = [(ours.stem, plain.stem), (ours.classifier, plain.linear)]
+def pairs(ours: nn.Module, plain: PlainSupernet) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weights of both networks that are the same, where they lie: those of ours may be views of larger tensors."""
+    modules = [(ours.stem, plain.stem), (ours.classifier, plain.linear)]
     for mine, theirs in zip(ours.cells, plain.cells, strict=True):
-        found += [(mine.preprocess0, theirs.pre0), (mine.preprocess1, theirs.pre1)]
-        for edge, plain_edge in zip(mine.graph.edges, theirs.edges, strict=True):
-            named = dict(zip(plain_edge.names, plain_edge.ops, strict=True))
-            found += [(operation, named[name]) for name, operation in edge.operations.items()]
-    return found
+        modules += [(mine.preprocess0, theirs.pre0), (mine.preprocess1, theirs.pre1)]
+        for number, edge in enumerate(theirs.edges):
+            for name, operation in zip(edge.names, edge.ops, strict=True):
+                yield from operation_pairs(mine.graph, number, name, operation)
+    for mine, theirs in modules:
+        yield from zip(mine.parameters(), theirs.parameters(), strict=True)
 
 
 def plain_supernet(space: SearchSpace, shape: NetworkShape, supernet: nn.Module, k: int = 1) -> PlainSupernet:
     """The textbook supernet with the weights of the given one, in its dtype; ``k``: partial channels."""
     plain = PlainSupernet(space.candidates, shape, k).to(next(supernet.parameters()).dtype)
-    copied = 0
-    for mine, theirs in pairs(supernet, plain):
-        for source, target in zip(mine.parameters(), theirs.parameters(), strict=True):
-            target.data.copy_(source.data)
-            copied += source.numel()
-    assert copied == sum(p.numel() for p in supernet.parameters()) == sum(p.numel() for p in plain.parameters())
+    copy_to_plain(pairs(supernet, plain), supernet, plain)
     return plain
 
 

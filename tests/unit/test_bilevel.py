@@ -263,6 +263,29 @@ def test_a_rate_may_fall_every_step():
     assert by_step[0]["learning_rate"] < search().trajectory[0]["learning_rate"]
 
 
+def test_the_rate_is_multiplied_while_it_warms_up():
+    plain = [record["learning_rate"] for record in search(dataclasses.replace(SETTINGS, epochs=4)).trajectory]
+    warm = search(dataclasses.replace(SETTINGS, epochs=4, warmup_epochs=3)).trajectory
+    assert [record["learning_rate"] for record in warm] == pytest.approx(
+        [plain[0] / 3, plain[1] * 2 / 3, plain[2], plain[3]], rel=1e-12
+    )
+    steps = dataclasses.replace(SETTINGS, schedule="step", epochs=2)
+    plain = [record["learning_rate"] for record in search(steps).trajectory]
+    warm = search(dataclasses.replace(steps, warmup_epochs=2)).trajectory
+    assert [record["learning_rate"] for record in warm] == pytest.approx([plain[0] / 2, plain[1]], rel=1e-12)
+    with pytest.raises(ConfigError, match=r"warmup_epochs: 4 is more than the 3 epochs.*Give at most 3"):
+        BilevelSettings(epochs=3, warmup_epochs=4)
+    assert BilevelSettings(epochs=3, warmup_epochs=3).warmup_epochs == 3
+
+
+def test_a_warm_up_resumes_to_the_same_bits(tmp_path):
+    settings = dataclasses.replace(SETTINGS, warmup_epochs=2)
+    whole = search(settings)
+    with pytest.raises(KeyboardInterrupt):
+        search(settings, tracker=StopAfter(1), checkpoint=tmp_path / "c.pt")
+    assert search(settings, checkpoint=tmp_path / "c.pt").trajectory == whole.trajectory
+
+
 def test_frozen_alphas_stay_as_they_are_and_it_is_said(caplog):
     with caplog.at_level(logging.INFO, logger="nasbench"):
         result = search(dataclasses.replace(SETTINGS, alpha_warmup_epochs=2))

@@ -20,10 +20,10 @@ from nasbench.searchers.sgas_strategy import SgasStrategy
 from nasbench.searchers.strategy import Moment
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import Darts
-from nasbench.spaces.mixed import MixedGraph
 from nasbench.spaces.nas_bench_201 import NasBench201
 from nasbench.tracking.tracker import NullTracker
 from nasbench.training.recipe import Augmentation
+from tests import mixed_edges
 
 SHAPE = NetworkShape(num_cells=3, channels=2, num_classes=3, in_channels=1, image_size=6)
 SETTINGS = Sgas(
@@ -114,23 +114,9 @@ def test_both_kinds_of_cell_are_decided_and_pruned_in_step():
         ]
 
 
-def graphs(supernet):
-    return [module for module in supernet.modules() if isinstance(module, MixedGraph)]
-
-
 def computed(supernet, mixture):
     """Which operations with weights of their own are computed, (edge, name) of any cell."""
-    seen, hooks = set(), []
-    for graph in graphs(supernet):
-        for edge, mixed in enumerate(graph.edges):
-            for name, operation in mixed.operations.items():
-                call = functools.partial(lambda key, *_: seen.add(key), (edge, name))
-                hooks.append(operation.body.register_forward_hook(call))
-    images = torch.randn(2, 1, 6, 6)
-    mixture.apply(supernet, images)
-    for hook in hooks:
-        hook.remove()
-    return seen
+    return {*mixed_edges.computed(supernet, lambda: mixture.apply(supernet, torch.randn(2, 1, 6, 6)))}
 
 
 def test_only_the_chosen_operation_of_a_decided_edge_is_computed_with_weight_one():
@@ -162,12 +148,10 @@ def test_pruned_edges_are_not_computed_and_get_no_gradient():
     one_hot = space.one_hot(strategy.genotype(space, arrays))
     for group, values in one_hot.items():
         assert torch.equal(mixture.edge_weights[group].detach(), torch.from_numpy(values).float())
-    mixture.apply(supernet, torch.randn(2, 1, 6, 6)).sum().backward()
-    for graph in graphs(supernet):
-        for edge, mixed in enumerate(graph.edges):
-            for name, operation in mixed.operations.items():
-                used = (edge, names.index(name)) in pairs
-                assert all((weight.grad is not None) == used for weight in operation.parameters())
+    mixture.apply(supernet, torch.randn(2, 1, 6, 6)).square().sum().backward()
+    for (_, edge, name), gradients in mixed_edges.gradients_of_operations(supernet).items():
+        used = (edge, names.index(name)) in pairs
+        assert all(bool(gradient.any()) == used for gradient in gradients)
 
 
 def test_too_few_epochs_are_refused_with_those_that_are_needed():

@@ -15,6 +15,7 @@ from nasbench.spaces.ops import BatchNorm, use_batch_statistics
 from nasbench.spaces.robust_darts import RobustDartsS4
 from nasbench.spaces.supernet import Supernet
 from nasbench.spaces.two_input_cells import NUM_EDGES
+from tests.mixed_edges import with_values
 from tests.space_cases.two_input_cells import PlainSupernet, pairs, plain_supernet
 
 SHAPE = NetworkShape(num_cells=3, channels=4, num_classes=5)
@@ -60,11 +61,9 @@ def test_logits_and_all_gradients_equal_the_textbook(k: int, normalised: bool, s
     theirs = torch.autograd.grad(F.cross_entropy(expected, labels), [*inputs, *plain.parameters()])
     for a, b in zip(mine[: len(inputs)], theirs[: len(inputs)], strict=True):
         close(a, b)
-    of_mine = dict(zip(ours.parameters(), mine[len(inputs) :], strict=True))
-    of_plain = dict(zip(plain.parameters(), theirs[len(inputs) :], strict=True))
-    for module, plain_module in pairs(ours, plain):
-        for a, b in zip(module.parameters(), plain_module.parameters(), strict=True):
-            close(of_mine[a], of_plain[b])
+    gradients = with_values(ours, mine[len(inputs) :]), with_values(plain, theirs[len(inputs) :])
+    for a, b in pairs(*gradients):
+        close(a, b.view_as(a))
 
 
 def test_running_statistics_follow_the_textbook() -> None:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click import Group
 
 from nasbench.cli import cli
 from nasbench.core.genotype import Genotype, save_genotype
 from nasbench.selectors import SELECTORS
+from nasbench.spaces import SPACES
 
 COMMANDS = ("augment", "cost", "document", "draw", "list", "relocate", "score", "search", "select", "tune-proxy")
 
@@ -194,6 +196,20 @@ def test_draw_shows_many_genotypes_searches_and_heat_maps(nasbench, darts_v2, tm
     every = " ".join(f"--trajectory {file}" for file in trajectories)
     assert nasbench(f"draw {every} --out {{out}}", out=tmp_path / "alarm.svg").code == 0
     assert all(file.parent.name in (tmp_path / "alarm.svg").read_text() for file in files)
+
+
+def test_draw_names_rows_that_are_no_edges(nasbench, tmp_path):
+    space = SPACES.get("nats-bench-size")()
+    for seed in (0, 1):
+        genotype = space.sample(np.random.default_rng(seed))
+        save_genotype(tmp_path / f"{seed}.json", genotype, space.cells(genotype))
+    line = "draw --genotype {a} --genotype {b} --out {out}"
+    done = nasbench(line, a=tmp_path / "0.json", b=tmp_path / "1.json", out=tmp_path / "pies.svg")
+    assert (done.code, done.err) == (0, "")
+    drawn = (tmp_path / "pies.svg").read_text()
+    assert all(f">layer{number}<" in drawn for number in range(5))
+    assert ">distribution of widths<" in drawn
+    assert "0 to 2" not in drawn
 
 
 @pytest.mark.parametrize(("given", "code", "said"), [

@@ -1,0 +1,230 @@
+"""One forward pass of the edges that leave one state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.utils.checkpoint import checkpoint
+
+from nasbench.spaces.banks import JoinedStatistics, Rows, SeparableBank
+from nasbench.spaces.depthwise import Windows
+from nasbench.spaces.group_weights import GroupWeights, Weighted
+from nasbench.spaces.separable import Moments, Unit, hidden, repeated
+from nasbench.spaces.weighted_sum import Form, Place, weighted_sum
+
+AT_ONCE_BYTES = 4 << 20
+"""On CPU as many edges are computed at once as have tensors of this size together, so that caches are of use."""
+
+ALIKE_BYTES = 1 << 20
+"""On CPU convolutions with kernels of unequal size become one up to tensors of this size; see `FanPass._alike`."""
+
+
+class Term(NamedTuple):
+    """An operation on some of a fan's edges.
+
+    Attributes:
+        name: Of the operation.
+        edges: Places in the fan of the m edges that have it.
+        columns: For each of them its number among the edge's candidates.
+    """
+
+    name: str
+    edges: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    def only(self, wanted: Callable[[int, int], bool]) -> Term:
+        """Return the term on those of its edges, given with the column, that are wanted."""
+        kept = [pair for pair in zip(self.edges, self.columns, strict=True) if wanted(*pair)]
+        return Term(self.name, tuple(edge for edge, _ in kept), tuple(column for _, column in kept))
+
+
+Placed = tuple[Term, Place]
+Notes = list[tuple[JoinedStatistics, Moments, int]]
+"""BN, statistics of the batch, pixels: what the running statistics are to be moved by."""
+
+
+class FanPass:
+    """What is computed of a fan in one forward pass; what its edges share is computed once, when it is asked for.
+
+    Args:
+        terms: All operations of the fan's edges.
+        seen: What the operations see of the state [N, C, H, W].
+        stride: Of the edges.
+        pools: Name -> pool, with its BN if there is one.
+        banks: Name -> weights.
+        weights: Name -> the rows of the bank's weights that are this fan's.
+        first_rows: Name -> the first of these rows.
+        recompute: Keep nothing of the separable convolutions for the backward pass but compute them again.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        seen: Tensor,
+        stride: int,
+        *,
+        pools: Mapping[str, Any],
+        banks: Mapping[str, Any],
+        weights: Mapping[str, Sequence[Tensor]],
+        first_rows: Mapping[str, int],
+        recompute: bool,
+    ) -> None:
+        self.whole = {term.name: term.edges for term in terms}
+        self.seen, self.stride, self.recompute = seen, stride, recompute
+        self.pools, self.banks, self.weights, self.first_rows = pools, banks, weights, first_rows
+        self._repeated: dict[tuple[int, int], tuple[Tensor, Windows]] = {}
+        self._pooled: dict[str, Tensor] = {}
+
+    @property
+    def edges_at_once(self) -> int | None:
+        """How many edges are computed together; None is all."""
+        if not self.seen.is_cpu:
+            return None
+        return max(1, AT_ONCE_BYTES * self.stride**2 // (self.seen.numel() * self.seen.element_size()))
+
+    def outputs(
+        self, terms: Sequence[Term], live: Sequence[int], edges: Sequence[int], group: GroupWeights
+    ) -> dict[int, list[Weighted]]:
+        """Return what is summed on each of the live edges, by the edge's number in the cell.
+
+        Args:
+            terms: Operations on the live edges only.
+            live: n places in the fan, in ascending order.
+            edges: Number of every edge of the fan in the cell.
+            group: Weights of the cell's edges.
+        """
+        index = {edge: number for number, edge in enumerate(live)}
+        found: list[list[Weighted]] = [[] for _ in live]
+        scales = group.rows(tuple(edges[edge] for edge in live))
+        placed = [(term, Place(tuple(index[edge] for edge in term.edges), term.columns)) for term in terms]
+        separable = [pair for pair in placed if isinstance(self.banks.get(pair[0].name), SeparableBank)]
+        shared = [pair for pair in placed if pair[0].name not in self.weights]
+        own = [pair for pair in placed if pair not in separable and pair not in shared]
+        if separable:
+            for terms_of_edge, part in zip(
+                found, _pieces(self._sum(separable, shared, scales), len(live)), strict=True
+            ):
+                terms_of_edge.append(Weighted(None, part))
+        for term, place in own:
+            rows, weights = self._rows(term)
+            output = self.banks[term.name](self._activated, weights, rows, place.of(scales), self.stride)
+            for edge, part in zip(place.edges, _pieces(output, len(place.edges)), strict=True):
+                found[edge].append(Weighted(None, part))
+        if not separable:  # few terms: each is added to its node's sum as it is
+            for term, place in shared:
+                for edge, column in zip(*place, strict=True):
+                    weight = group.weights[edges[live[edge]]][column]
+                    found[edge].append(Weighted(weight, self._shared(term.name)))
+        return {edges[edge]: terms_of_edge for edge, terms_of_edge in zip(live, found, strict=True)}
+
+    @cached_property
+    def _activated(self) -> Tensor:
+        """The ReLU that all operations with weights begin with."""
+        return F.relu(self.seen)
+
+    def _shared(self, name: str) -> Tensor:
+        """Return the output of a pool, or the input itself for a skip connection."""
+        if name not in self.pools:
+            return self.seen
+        if name not in self._pooled:
+            self._pooled[name] = self.pools[name](self.seen)
+        return self._pooled[name]
+
+    def _input(self, count: int, dilation: int) -> tuple[Tensor, Windows, int]:
+        """Return the input of separable convolutions on ``count`` edges, its windows, and the stride left to do.
+
+        A convolution of stride 2 and dilation 2 whose padding is even reads the even rows and columns only.
+        """
+        skip = 2 if self.stride == 2 and dilation == 2 else 1
+        if (count, skip) not in self._repeated:
+            self._repeated[count, skip] = repeated(self._activated[:, :, ::skip, ::skip], count), Windows()
+        return *self._repeated[count, skip], self.stride // skip
+
+    def _rows(self, term: Term) -> tuple[Rows, Sequence[Tensor]]:
+        """Return a term's rows of its bank, and their weights."""
+        whole, first, weights = self.whole[term.name], self.first_rows[term.name], self.weights[term.name]
+        kept = [whole.index(edge) for edge in term.edges]
+        if kept != list(range(kept[0], kept[0] + len(kept))):
+            return [first + row for row in kept], [weight[kept] for weight in weights]
+        run = slice(kept[0], kept[0] + len(kept))
+        return slice(first + run.start, first + run.stop), [weight[run] for weight in weights]
+
+    def _sum(self, separable: Sequence[Placed], shared: Sequence[Placed], scales: Tensor) -> Tensor:
+        """Return the weighted sum [N, n*C, H', W'] of separable convolutions and of what all edges share."""
+        tensors = [self._shared(term.name) for term, _ in shared]
+        places = tuple(place for _, place in shared)
+        alike = self._alike(separable, len(scales))
+        compute = partial(self._compute, alike, places, scales, tensors)
+        if self.recompute:
+            _ = self._activated  # kept
+            total, notes = checkpoint(compute, use_reentrant=False)
+        else:
+            total, notes = compute()
+        for norm, moments, pixels in notes:
+            norm.update(moments, pixels)
+        return total
+
+    def _alike(self, separable: Sequence[Placed], count: int) -> list[Sequence[Placed]]:
+        """Return what is computed as one convolution.
+
+        Where tensors are small, it is the number of steps that takes time, and not the zeros around a smaller kernel.
+        """
+        size = 2 * count * self.seen.numel() * self.seen.element_size() // self.stride**2
+        if self.seen.is_cpu and size > ALIKE_BYTES:
+            return [[pair] for pair in separable]
+        alike: dict[tuple[int, int], list[Placed]] = {}
+        for term, place in separable:
+            alike.setdefault(self.banks[term.name].form, []).append((term, place))
+        return list(alike.values())
+
+    def _compute(
+        self, alike: Sequence[Sequence[Placed]], places: tuple[Place, ...], scales: Tensor, shared: Sequence[Tensor]
+    ) -> tuple[Tensor, Notes]:
+        notes: Notes = []
+        if self.recompute:  # the second time the same steps have to be taken as the first time
+            self._repeated = {}
+        units, norms, placed = [], [], []
+        for members in alike:
+            unit, norm = self._unit([term for term, _ in members], notes)
+            place = Place(*(sum(parts, ()) for parts in zip(*(place for _, place in members), strict=True)))
+            units.append(unit)
+            norms.append(norm)
+            placed.append((place, unit.stride, unit.dilation, unit.windows))
+        form = Form(tuple(placed), places, norms[0].eps if norms else 0.0)
+        running = [norm.running() for norm in norms if not norm.by_batch]
+        total, moments = weighted_sum(form, scales, units, shared, running or None)
+        pixels = total.numel() // total.shape[1]
+        return total, [*notes, *((norm, found, pixels) for norm, found in zip(norms, moments, strict=True))]
+
+    def _unit(self, terms: Sequence[Term], notes: Notes) -> tuple[Unit, JoinedStatistics]:
+        """Return the last separable convolution of terms that are alike, as one, and its BN."""
+        banks: list[SeparableBank] = [self.banks[term.name] for term in terms]
+        rows, weights = zip(*(self._rows(term) for term in terms), strict=True)
+        (dilation, repeats), largest = banks[0].form, max(bank.kernel for bank in banks)
+        x, windows, stride = self._input(sum(len(term.edges) for term in terms), dilation)
+        dilation = dilation if stride == self.stride else 1
+        for number in range(repeats):
+            norm = JoinedStatistics([bank.statistics(number) for bank in banks], rows)
+            kernels = [bank.widened(own[number], largest) for own, bank in zip(weights, banks, strict=True)]
+            mixing = _joined([own[repeats + number] for own in weights])
+            known = windows if number == 0 and not self.recompute else None
+            unit = Unit(x, _joined(kernels), mixing, stride, dilation, known)
+            if number < repeats - 1:
+                x, moments = hidden(unit, norm.eps, None if norm.by_batch else norm.running())
+                notes.append((norm, moments, x.numel() // x.shape[1]))
+                stride = 1
+        return unit, norm
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
+def _pieces(x: Tensor, count: int) -> Sequence[Tensor]:
+    """Return the channels of each edge; a single piece is not cut, as its gradient would be copied."""
+    return [x] if count == 1 else x.chunk(count, dim=1)
