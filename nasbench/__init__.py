@@ -4,4 +4,4 @@ Layers, each importing only from those to its right:
 ``searchers, scorers -> spaces, models, selectors, training, datasets, analysis, tracking -> config -> core``.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
