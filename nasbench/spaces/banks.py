@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -116,12 +117,32 @@ class JoinedStatistics:
         found = [norm.running(rows) for norm, rows in zip(self.norms, self.rows, strict=True)]
         return Moments(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def update(self, moments: Moments, pixels: int) -> None:
-        """Move their running statistics towards those of a batch; see `Statistics.update`."""
+    def parts(self, moments: Moments) -> Iterator[tuple[Statistics, Rows, Moments]]:
+        """Take statistics of all rows apart by BN."""
         sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for rows in self.rows]
-        parts = zip(*(torch.split(moment, sizes) for moment in moments), strict=True)
-        for norm, rows, own in zip(self.norms, self.rows, parts, strict=True):
-            norm.update(rows, Moments(*own), pixels)
+        own = zip(*(torch.split(moment, sizes) for moment in moments), strict=True)
+        for norm, rows, part in zip(self.norms, self.rows, own, strict=True):
+            yield norm, rows, Moments(*part)
+
+
+Notes = list[tuple[JoinedStatistics, Moments, int]]
+"""BN, statistics of the batch, pixels: what the running statistics are to be moved by."""
+
+
+def update_statistics(notes: Notes) -> None:
+    """Move running statistics as noted; where a BN was used in runs that follow each other, in one step for all."""
+    used: dict[tuple[Statistics, int], list[tuple[Rows, Moments]]] = {}
+    for joined, moments, pixels in notes:
+        for norm, rows, own in joined.parts(moments):
+            used.setdefault((norm, pixels), []).append((rows, own))
+    for (norm, pixels), found in used.items():
+        runs = [rows for rows, _ in found if isinstance(rows, slice)]
+        if len(runs) == len(found) and all(a.stop == b.start for a, b in pairwise(runs)):
+            whole = Moments(*(torch.cat(parts) for parts in zip(*(own for _, own in found), strict=True)))
+            norm.update(slice(runs[0].start, runs[-1].stop), whole, pixels)
+            continue
+        for rows, own in found:
+            norm.update(rows, own, pixels)
 
 
 class Bank(nn.Module):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from nasbench.spaces.banks import Bank, ConvBank, HalvingBank, SeparableBank
+from nasbench.spaces.banks import Bank, ConvBank, HalvingBank, Notes, SeparableBank
 from nasbench.spaces.fan_pass import FanPass, Term
 from nasbench.spaces.group_weights import GroupWeights, Weighted
 from nasbench.spaces.ops import BatchNorm, build
@@ -97,6 +97,7 @@ class Fan(nn.Module):
         banks: Mapping[str, Any],
         weights: Mapping[str, Sequence[Tensor]],
         group: GroupWeights,
+        notes: Notes,
     ) -> dict[int, list[Weighted]]:
         """Return what is summed on the edges on which something is computed, by the edge's number in the cell.
 
@@ -105,6 +106,7 @@ class Fan(nn.Module):
             banks: Operation -> its `Bank`.
             weights: Operation -> the rows of its bank's weights that are this fan's; only for those that have any.
             group: Weights of the cell's edges, and what of them is active.
+            notes: Gets what the running statistics are to be moved by.
         """
         terms = [term.only(self._is_active(group.active)) for term in self.terms]
         live = sorted({edge for term in terms for edge in term.edges})
@@ -120,6 +122,7 @@ class Fan(nn.Module):
             some = live[first : first + size]
             parts = [term.only(_among(some)) for term in terms]
             outputs |= work.outputs([term for term in parts if term.edges], some, self.edges, group)
+        notes += work.notes
         return outputs
 
     def _is_active(self, active: npt.NDArray[np.bool_] | None) -> Callable[[int, int], bool]:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 from torch.utils.checkpoint import checkpoint
 
-from nasbench.spaces.banks import JoinedStatistics, Rows, SeparableBank
+from nasbench.spaces.banks import JoinedStatistics, Notes, Rows, SeparableBank
 from nasbench.spaces.depthwise import Windows
 from nasbench.spaces.group_weights import GroupWeights, Weighted
-from nasbench.spaces.separable import Moments, Unit, hidden, repeated
+from nasbench.spaces.separable import Unit, hidden, repeated
 from nasbench.spaces.weighted_sum import Form, Place, weighted_sum
 
 AT_ONCE_BYTES = 4 << 20
@@ -44,8 +44,6 @@ class Term(NamedTuple):
 
 
 Placed = tuple[Term, Place]
-Notes = list[tuple[JoinedStatistics, Moments, int]]
-"""BN, statistics of the batch, pixels: what the running statistics are to be moved by."""
 
 
 class FanPass:
@@ -60,6 +58,9 @@ class FanPass:
         weights: Name -> the rows of the bank's weights that are this fan's.
         first_rows: Name -> the first of these rows.
         recompute: Keep nothing of the separable convolutions for the backward pass but compute them again.
+
+    Attributes:
+        notes: What the running statistics are to be moved by.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class FanPass:
         self.pools, self.banks, self.weights, self.first_rows = pools, banks, weights, first_rows
         self._repeated: dict[tuple[int, int], tuple[Tensor, Windows]] = {}
         self._pooled: dict[str, Tensor] = {}
+        self.notes: Notes = []
 
     @property
     def edges_at_once(self) -> int | None:
@@ -152,7 +154,8 @@ class FanPass:
         if kept != list(range(kept[0], kept[0] + len(kept))):
             return [first + row for row in kept], [weight[kept] for weight in weights]
         run = slice(kept[0], kept[0] + len(kept))
-        return slice(first + run.start, first + run.stop), [weight[run] for weight in weights]
+        rows = slice(first + run.start, first + run.stop)
+        return rows, weights if len(kept) == len(whole) else [weight[run] for weight in weights]
 
     def _sum(self, separable: Sequence[Placed], shared: Sequence[Placed], scales: Tensor) -> Tensor:
         """Return the weighted sum [N, n*C, H', W'] of separable convolutions and of what all edges share."""
@@ -165,8 +168,7 @@ class FanPass:
             total, notes = checkpoint(compute, use_reentrant=False)
         else:
             total, notes = compute()
-        for norm, moments, pixels in notes:
-            norm.update(moments, pixels)
+        self.notes += notes
         return total
 
     def _alike(self, separable: Sequence[Placed], count: int) -> list[Sequence[Placed]]:

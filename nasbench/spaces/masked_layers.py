@@ -30,23 +30,16 @@ class SlicedConv(nn.Conv2d):
 class SlicedNorm(BatchNorm):
     """A BN that may be used with its first channels only; the running statistics of the others stay as they are."""
 
-    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:  # noqa: A002 - the base class's name
-        """Normalise [N, c, H, W] over all but the channels; c may be less than those of the module.
-
-        Args:
-            input: [N, c, H, W].
-            scale: Scalar that multiplies the output; only where the module is not affine.
-        """
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class's name
+        """Normalise [N, c, H, W] over all but the channels; c may be less than those of the module."""
         channels = input.shape[1]
         if channels == self.num_features:
-            return super().forward(input, scale)
+            return super().forward(input)
         by_batch = self.training or self.batch_statistics
         running = (self.running_mean, self.running_var) if self.training or not by_batch else (None, None)
         mean, variance, weight, bias = (
             None if value is None else value[:channels] for value in (*running, self.weight, self.bias)
         )
-        if scale is not None:
-            weight = scale.expand(channels).contiguous()  # contiguous: see the base class
         return F.batch_norm(input, mean, variance, weight, bias, by_batch, self.momentum or 0.0, self.eps)
 
 

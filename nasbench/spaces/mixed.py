@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasbench.core.errors import ConfigError
-from nasbench.spaces.banks import Bank
+from nasbench.spaces.banks import Bank, Notes, update_statistics
 from nasbench.spaces.fan import Fan, build_bank
 from nasbench.spaces.group_weights import GroupWeights, Weighted, weighted_sum
 from nasbench.spaces.ops import Noise, drop_path
@@ -88,10 +88,12 @@ class MixedGraph(nn.Module):
         """
         states, arriving = list(inputs), list[dict[int, list[Weighted]]]()
         weights, fans, banks = self._weights_of_fans(), self._fans, self._banks
+        notes: Notes = []
         for node in range(self.num_nodes):
             for index in range(len(arriving), len(states)):
-                arriving.append(fans[index](states[index], banks, weights[index], group))
+                arriving.append(fans[index](states[index], banks, weights[index], group, notes))
             states.append(self._node(node, states, arriving, group))
+        update_statistics(notes)
         return states
 
     def operation_state(self, edge: int, name: str) -> dict[str, Tensor]:

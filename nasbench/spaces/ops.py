@@ -21,7 +21,7 @@ from nasbench.spaces.depthwise import DepthwiseConv2d
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that may use the batch's statistics in evaluation mode, and may be scaled from outside.
+    """Batch normalisation that may use the batch's statistics in evaluation mode.
 
     Attributes:
         batch_statistics: In evaluation mode: True normalises by the batch (the paper's text), False by the
@@ -30,19 +30,11 @@ class BatchNorm(nn.BatchNorm2d):
 
     batch_statistics: bool = False
 
-    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:  # noqa: A002 - the base class's name
-        """Normalise [N, C, H, W] over all but the channels.
-
-        Args:
-            input: [N, C, H, W].
-            scale: Scalar that multiplies the output; only where the module is not affine. It costs nothing here,
-                while a multiplication of its own would read and keep the output once more.
-        """
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class's name
+        """Normalise [N, C, H, W] over all but the channels."""
         by_batch = self.training or self.batch_statistics
         running = (self.running_mean, self.running_var) if self.training or not by_batch else (None, None)
-        # A weight that is not contiguous gives wrong input gradients on CPU in channels_last memory.
-        weight = self.weight if scale is None else scale.expand(self.num_features).contiguous()
-        return F.batch_norm(input, *running, weight, self.bias, by_batch, self.momentum or 0.0, self.eps)
+        return F.batch_norm(input, *running, self.weight, self.bias, by_batch, self.momentum or 0.0, self.eps)
 
 
 def use_batch_statistics(network: nn.Module, enabled: bool) -> None:
@@ -76,11 +68,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the operation's output."""
-        return self.after_relu(F.relu(x))
-
-    def after_relu(self, activated: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Go on from a ReLU that operations on one input share; times ``scale`` where it is given."""
-        output: Tensor = self.norm(self.body(activated), scale)
+        output: Tensor = self.norm(self.body(F.relu(x)))
         return output
 
 

@@ -105,20 +105,19 @@ def normalise(unit: Unit, eps: float) -> tuple[Normalised, Moments]:
 
 def unit_gradients(
     known: Normalised, unit: Unit, scale: Tensor | None, grad: Tensor, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor | None]:
     """Return the gradients of x, kernels, mixing and scale; ``grad`` [m, P, C] has mean zero over the pixels."""
     z, mixing = blocks(known.z, len(unit.mixing)), unit.mixing
     factor = known.inverse if scale is None else known.inverse * scale[:, None]
     of_matrix = torch.bmm(grad.transpose(1, 2), z)
     of_factor = (of_matrix * mixing).sum(dim=2)
-    of_scale = (of_factor * known.inverse).sum(dim=1)
-    of_variance = (-0.5 * of_factor * factor * known.inverse.square())[..., None]
-    of_mixing = of_matrix * factor[..., None] + 2.0 * of_variance * known.half
-    within = torch.bmm((mixing * of_variance).transpose(1, 2), mixing) * (2.0 / z.shape[1])
+    of_scale = None if scale is None else torch.linalg.vecdot(of_factor, known.inverse)
+    of_variance = -(of_factor * factor * known.inverse.square())[..., None]  # twice that of the variance
+    of_mixing = torch.addcmul(of_matrix * factor[..., None], of_variance, known.half)
     of_z = empty(known.z, known.z.shape[1])
     out = blocks(of_z, len(mixing))
     torch.bmm(grad, mixing * factor[..., None], out=out)
-    out.baddbmm_(z, within)
+    out.baddbmm_(z, torch.bmm((mixing * of_variance).transpose(1, 2), mixing), alpha=1.0 / z.shape[1])
     of_x, of_kernels = gradients(
         of_z, unit.x, unit.kernels, unit.stride, unit.dilation, (wanted[0], wanted[1]), unit.windows
     )

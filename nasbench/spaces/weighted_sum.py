@@ -38,30 +38,36 @@ class Place(NamedTuple):
     edges: tuple[int, ...]
     columns: tuple[int, ...]
 
-    def everywhere(self, n: int) -> bool:
-        """Return whether all n edges have it, in the same column."""
-        return self.edges == tuple(range(n)) and len(set(self.columns)) == 1
+    def everywhere(self, n: int) -> tuple[int, ...] | None:
+        """Return the columns of terms that all n edges have, each in one column, one term after the other; or None."""
+        if self.edges != tuple(range(n)) * (len(self.edges) // n):
+            return None
+        runs = [self.columns[first : first + n] for first in range(0, len(self.columns), n)]
+        return tuple(run[0] for run in runs) if all(len(set(run)) == 1 for run in runs) else None
 
     def of(self, scales: Tensor) -> Tensor:
         """Return its weights [m] out of [n, O]."""
-        if self.everywhere(len(scales)):
-            return scales[:, self.columns[0]]
-        return scales[list(self.edges), list(self.columns)]
+        columns = self.everywhere(len(scales))
+        if columns is None:
+            return scales[list(self.edges), list(self.columns)]
+        return scales[:, columns[0]] if len(columns) == 1 else torch.cat([scales[:, column] for column in columns])
 
     def spread(self, scales: Tensor) -> Tensor:
-        """Return its weights [n] out of [n, O], 0 for edges that do not have it."""
+        """Return the weights [n] of a single term out of [n, O], 0 for edges that do not have it."""
         if self.everywhere(len(scales)):
-            return scales[:, self.columns[0]]
+            return self.of(scales)
         spread = scales.new_zeros(len(scales))
         spread[list(self.edges)] = self.of(scales)
         return spread
 
     def add(self, into: Tensor, values: Tensor) -> None:
         """Add [m] to its places in [n, O]."""
-        if self.everywhere(len(into)):
-            into[:, self.columns[0]] += values
-        else:
+        columns = self.everywhere(len(into))
+        if columns is None:
             into[list(self.edges), list(self.columns)] += values
+            return
+        for column, part in zip(columns, torch.split(values, len(into)), strict=True):
+            into[:, column] += part
 
 
 class Form(NamedTuple):
@@ -137,7 +143,8 @@ class _WeightedSum(torch.autograd.Function):
             wanted = ctx.needs_input_grad[2 + 3 * index : 5 + 3 * index]
             known = Normalised(*rest[3 * index : 3 * index + 3])
             *found, of_scale = unit_gradients(known, unit, place.of(scales), own, wanted)
-            place.add(of_scales, of_scale)
+            if of_scale is not None:
+                place.add(of_scales, of_scale)
             of_tensors += found
         for term, place in zip(shared, form.shared, strict=True):
             of_term, of_scale = _shared_gradients(grad, place, term, scales)

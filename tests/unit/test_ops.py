@@ -9,7 +9,7 @@ from torch import nn
 from nasbench.core.errors import GenotypeError
 from nasbench.spaces.darts import PRIMITIVES
 from nasbench.spaces.depthwise import DepthwiseConv2d
-from nasbench.spaces.ops import OPERATIONS, BatchNorm, ConvUnit, build, factorized_reduce
+from nasbench.spaces.ops import OPERATIONS, BatchNorm, build, factorized_reduce
 
 C = 4
 WEIGHTS = {
@@ -122,15 +122,6 @@ def test_convolutions_ignore_negative_input() -> None:
     for name in ("sep_conv_3x3", "dil_conv_5x5", "conv_7x1_1x7"):
         operation = build(name, C, 1, affine=False).eval()
         assert not operation(-torch.rand(1, C, 6, 6)).any()
-
-
-def test_a_shared_relu_and_a_scale_give_the_scaled_operation() -> None:
-    torch.manual_seed(0)
-    x, scale = torch.randn(4, C, 6, 6, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
-    for name in ("sep_conv_3x3", "dil_conv_3x3", "conv_7x1_1x7"):
-        operation = build(name, C, 1, affine=False).double()
-        assert isinstance(operation, ConvUnit)
-        torch.testing.assert_close(operation.after_relu(x.relu(), scale), 0.3 * operation(x))
 
 
 def test_batch_norm_equals_pytorchs() -> None:

@@ -259,11 +259,6 @@ def test_batch_statistics_in_evaluation_mode_equal_training_mode() -> None:
     assert not torch.allclose(network(batch, weights, active), in_training)
 
 
-def test_a_scaled_norm_of_fewer_channels() -> None:
-    norm, x = SlicedNorm(6, affine=False), torch.randn(5, 4, 3, 3)
-    torch.testing.assert_close(norm(x, torch.tensor(3.0)), 3 * norm(x))
-
-
 def test_memory_format_does_not_matter() -> None:
     network, batch = supernet(), images()
     active = {"widths": generator(0, "format").random((5, 8)) < 0.3}
