@@ -50,7 +50,7 @@ HOMES = {
 """Framework -> the only modules of the library that may import it, at any depth of a function."""
 
 HEAVY = {"torch", "torchvision", "timm", "mlflow", "pandas", "sklearn", "matplotlib", "optuna", "mlxtend", "scipy"}
-LISTING_LEAVES_OUT = ("torch", "torchvision", "timm", "mlflow", "pandas", "sklearn", "matplotlib", "optuna", "mlxtend")
+LISTING_LEAVES_OUT = (*sorted(HEAVY), "PIL", "pyarrow")
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 
 
@@ -336,36 +336,51 @@ def test_every_exception_is_used(modules):
     assert used == EXCEPTIONS
 
 
-def loaded_after(program: str) -> set[str]:
-    """Return the frameworks that a fresh process has imported after a program."""
-    ending = (
-        f"\nimport json, sys\nsys.stdout.write(json.dumps([n for n in {LISTING_LEAVES_OUT!r} if n in sys.modules]))"
+def loaded_by(programs: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the frameworks that each of some programs imports, one after the other in one fresh process."""
+    probe = (
+        "import json, sys\nfound, before = {}, set()\n"
+        "for name, program in json.load(sys.stdin).items():\n"
+        "    exec(program, {})\n"
+        f"    now = set({LISTING_LEAVES_OUT!r}) & set(sys.modules)\n"
+        "    found[name], before = sorted(now - before), now\n"
+        "sys.stdout.write(json.dumps(found))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program + ending], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True, input=json.dumps(programs)
     )
-    return set(json.loads(done.stdout))
+    return {name: set(loaded) for name, loaded in json.loads(done.stdout).items()}
 
 
-def test_listing_every_family_imports_no_framework():
-    registries = "\n".join(
-        f"from nasbench.{family} import {family.upper()}\nassert {family.upper()}.names(), {family!r}"
+@pytest.fixture(scope="module")
+def loaded(modules: list[Module]) -> dict[str, set[str]]:
+    """What listing each family imports, and then opening the modules of the tracker and of the stages."""
+    listing = {
+        family: f"from nasbench.{family} import {family.upper()}\nassert {family.upper()}.names(), {family!r}"
         for family in FAMILIES
-    )
-    assert loaded_after(registries) == set()
-
-
-def test_opening_the_tracker_s_modules_and_the_stages_imports_no_framework(modules):
+    }
     names = [module.name for module in modules if module.part == "tracking" or module.name == "pipelines.stage"]
-    assert loaded_after("import " + ", ".join(names)) == set()
+    return loaded_by({**listing, "tracking": "import " + ", ".join(names)})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_listing_a_family_imports_no_framework(loaded, family):
+    assert loaded[family] == set()
+
+
+def test_opening_the_tracker_s_modules_and_the_stages_imports_no_framework(loaded):
+    assert loaded["tracking"] == set()
 
 
 def test_selectors_and_analysis_really_run_without_torch(modules):
     names = [module.name for module in modules if module.part in {"selectors", "analysis"}]
     blocked = "import sys\nsys.modules['torch'] = sys.modules['torchvision'] = None\n"
     program = blocked + "import " + ", ".join(names) + "\ndel sys.modules['torch'], sys.modules['torchvision']"
-    assert not loaded_after(program) & {"torch", "torchvision", "timm", "mlflow"}
+    assert not loaded_by({"all": program})["all"] & {"torch", "torchvision", "timm", "mlflow"}
 
 
 def test_the_probe_of_loaded_frameworks_works():
-    assert loaded_after("import pandas") >= {"pandas"}
+    assert loaded_by({"first": "import mlxtend, json", "second": "import PIL"}) == {
+        "first": {"mlxtend"},
+        "second": {"PIL"},
+    }

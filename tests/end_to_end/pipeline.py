@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +72,21 @@ def commit(folder: Path, message: str) -> None:
 
 
 def run(
-    folder: Path, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None
+    folder: Path, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python ARGUMENTS`` in the clone, with the clone's own code, and check its exit code."""
+    """Run ``python ARGUMENTS`` in the clone, with the clone's own code, and check its exit code.
+
+    Python keeps the bytecode of the clone's modules there, even where the user's settings forbid it: dozens of
+    processes would compile all of them.
+    """
     settings = {
         **os.environ, "PYTHONPATH": str(folder), "MLFLOW_DISABLE_TELEMETRY": "true", "DVC_NO_ANALYTICS": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **(environment or {}),
     }  # fmt: skip
-    settings.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE"):
+        settings.pop(name, None)
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=settings, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], cwd=folder, env=settings, capture_output=True, text=True, check=False, input=given
     )
     assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
     return done
@@ -137,8 +142,45 @@ def query(folder: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def status(folder: Path) -> set[str]:
-    """Return the items that DVC would run again."""
-    changes = json.loads(run(folder, "-m", "dvc", "status", "--json", "dvc.yaml").stdout)
-    assert changes.pop("stamp_inputs") == ["always changed"]
-    return set(changes)
+END = "end of command\n"
+COMMANDS = f"""
+import json, sys
+from pathlib import Path
+from dvc.cli import main
+
+for texts, command in json.load(sys.stdin):
+    former = {{name: Path(name).read_text(encoding="utf-8") for name in texts}}
+    try:
+        for name, text in texts.items():
+            Path(name).write_text(text, encoding="utf-8")
+        if main(command):
+            sys.exit(f"dvc {{command}} failed")
+    finally:
+        for name, text in former.items():
+            Path(name).write_text(text, encoding="utf-8")
+    print(end={END!r}, flush=True)
+"""
+
+
+def dvc(folder: Path, steps: Sequence[tuple[Mapping[str, str], Sequence[str]]]) -> list[str]:
+    """Return what commands of DVC print, each while some files have another text; one process, as it imports for long.
+
+    Args:
+        folder: The clone.
+        steps: (name -> text for the time of the command, command without the word ``dvc``).
+    """
+    *said, rest = run(folder, "-c", COMMANDS, given=json.dumps([*map(list, steps)])).stdout.split(END)
+    assert (len(said), rest) == (len(steps), "")
+    return said
+
+
+def statuses(folder: Path, edits: Sequence[tuple[str, str, str]]) -> list[set[str]]:
+    """Return the items that DVC would run again after each edit (file, text that is there, text in its place)."""
+    steps = []
+    for name, before, after in edits:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert before in text, name
+        steps.append(({name: text.replace(before, after, 1)}, ("status", "--json", "dvc.yaml")))
+    found = [json.loads(said) for said in dvc(folder, steps)]
+    assert all(changes.pop("stamp_inputs") == ["always changed"] for changes in found)
+    return [set(changes) for changes in found]

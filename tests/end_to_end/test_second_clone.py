@@ -36,9 +36,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(folder: Path) -> Iterator[dict[str, str]]:
-    """What ``make repro`` gives to its items, here for every command of this module: a warm process and a keeper."""
-    with WarmStart() as warm, Keeper(folder) as keeper:
-        yield {**warm.environment, **keeper.environment}
+    """What ``make repro`` gives to its items, here for every command of this module: a warm process and a keeper.
+
+    The copies of the warm process keep bytecode as `pipeline.run` does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        with WarmStart() as warm, Keeper(folder) as keeper:
+            yield {**warm.environment, **keeper.environment}
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +99,21 @@ def test_a_proxy_of_another_dataset_and_a_foreign_genotype_are_refused(clone: Pa
 
 
 def test_experiments_and_differences_work(promoted: Path) -> None:
-    difference = json.loads(pipeline.run(promoted, "-m", "dvc", "params", "diff", "--json").stdout)
-    assert difference == {
+    commands = (
+        ("params", "diff", "--json"), ("metrics", "show", "--json"), ("metrics", "diff", "--json"),
+        ("plots", "show", "--out", "plots"),
+    )  # fmt: skip
+    difference, shown, metrics, _ = pipeline.dvc(promoted, [({}, command) for command in commands])
+    assert json.loads(difference) == {
         "params.yaml": {
             f"gate.{name}": {"old": old, "new": LENIENT[name], "diff": LENIENT[name] - old}
             for name, old in pipeline.small_params()["gate"].items()
             if name in LENIENT
         }
     }
-    shown = json.loads(pipeline.run(promoted, "-m", "dvc", "metrics", "show", "--json").stdout)
-    assert "artifacts/metrics/compare_cells/metrics.json" in json.dumps(shown)
-    changed = json.loads(pipeline.run(promoted, "-m", "dvc", "metrics", "diff", "--json").stdout)
-    assert set(changed) == {f"artifacts/metrics/{name}/metrics.json" for name in ("promote_cell", "transfer_cell")}
-    pipeline.run(promoted, "-m", "dvc", "plots", "show", "--out", "plots")
+    assert "artifacts/metrics/compare_cells/metrics.json" in json.dumps(json.loads(shown))
+    changed = {f"artifacts/metrics/{name}/metrics.json" for name in ("promote_cell", "transfer_cell")}
+    assert set(json.loads(metrics)) == changed
     assert "test_top1" in (promoted / "plots" / "index.html").read_text()
     assert query(promoted, "select alias from registered_model_aliases")
 

@@ -6,7 +6,6 @@ import gc
 import importlib
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def common(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def common(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(ROOT)
     gc.freeze()  # else every collection looks through all that the tests before have imported
-    yield importlib.import_module("benchmarks.common")
-    gc.unfreeze()
+    return importlib.import_module("benchmarks.common")
 
 
 def test_both_ways_are_timed_in_turns(common, monkeypatch) -> None:

@@ -113,11 +113,13 @@ def test_of_a_real_supernet_the_product_agrees_with_finite_differences_of_the_gr
         parts = torch.autograd.grad(loss_of(model, moved, images, labels)(), list(moved.values()))
         return torch.cat([part.reshape(-1) for part in parts]).numpy()
 
-    difference = (gradient_at(1e-5) - gradient_at(-1e-5)) / 2e-5
+    difference = (gradient_at(1e-7) - gradient_at(-1e-7)) / 2e-7  # so small, lest a ReLU or maximum flips between
     assert np.abs(product - difference).max() < 1e-5 * np.abs(difference).max()
-    if isinstance(space, SmallCells):
-        largest = largest_eigenvalue(loss_of(model, alphas, images, labels), tensors, seed=0)
-        assert largest == pytest.approx(np.linalg.eigvalsh(hessian.dense())[-1], rel=1e-5)
+    if isinstance(space, SmallCells):  # of one group: half of the products, and Lanczos is still needed
+        loss, some = loss_of(model, alphas, images, labels), tensors[:1]
+        assert some[0].numel() > EXACT
+        written_out = curvature._Hessian(loss(), some).dense()
+        assert largest_eigenvalue(loss, some, seed=0) == pytest.approx(np.linalg.eigvalsh(written_out)[-1], rel=1e-5)
 
 
 def test_where_lanczos_gives_up_the_hessian_is_written_out(monkeypatch):

@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click import Group
+from counted import without_values
 
 from nasbench.cli import cli
 from nasbench.core.genotype import Genotype, save_genotype
@@ -82,6 +84,14 @@ def test_list_of_an_unknown_family_is_refused(nasbench):
     assert "'selectors'" in done.err
 
 
+@pytest.fixture
+def _sizes_only() -> Iterator[None]:
+    """The golden test of costs shows that the counts are those of networks with values."""
+    with without_values():
+        yield
+
+
+@pytest.mark.usefixtures("_sizes_only")
 @pytest.mark.parametrize(
     ("line", "params", "millions"),
     [
@@ -104,6 +114,7 @@ def test_cost_of_published_genotypes(nasbench, line, params, millions):
         assert f"{done.json['macs'] / 1e6:.2f}" == millions
 
 
+@pytest.mark.usefixtures("_sizes_only")
 def test_cost_of_a_genotype_file_is_that_of_its_cells(nasbench, darts_v2):
     of_file = nasbench("cost --genotype {file} --cells 8 --channels 16", file=darts_v2).json
     of_name = nasbench("cost --genotype DARTS_V2 --cells 8 --channels 16").json
@@ -112,6 +123,7 @@ def test_cost_of_a_genotype_file_is_that_of_its_cells(nasbench, darts_v2):
     assert of_file == of_name
 
 
+@pytest.mark.usefixtures("_sizes_only")
 def test_every_option_of_cost_matters(nasbench):
     base = "cost --genotype DARTS_V2 --cells 5 --channels 8"
     plain = nasbench(base).json
