@@ -146,6 +146,23 @@ def test_few_operations_are_executed():
     assert counts[0] <= 0.65 * counts[1]
 
 
+def test_fewer_operations_are_executed_off_the_cpu():
+    """All edges of a state at once; numbers on the meta device have no values, but take the path of a GPU's."""
+    counts = {}
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            network = Darts().supernet(dataclasses.replace(SHAPE, num_cells=4))
+            weights = {group: torch.ones(shape, requires_grad=True) for group, shape in Darts().alpha_shapes.items()}
+            images, labels = torch.ones(2, SHAPE.in_channels, 32, 32), torch.zeros(2, dtype=torch.int64)
+
+        def step(network=network, weights=weights, images=images, labels=labels):
+            F.cross_entropy(network(images, weights), labels).backward()
+
+        counts[device] = count_operations(step).total()
+    assert counts["meta"] <= 4_050
+    assert counts["meta"] < counts["cpu"]
+
+
 def test_an_operation_is_read_and_written_edge_by_edge():
     network = supernet_of(Darts())
     states = dict(operations(network))
