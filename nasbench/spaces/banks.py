@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.spaces.ops import BatchNorm
-from nasbench.spaces.separable import Moments
+from nasbench.spaces.separable import InverseMoments, Moments
 
 Rows = slice | list[int]
 """Some rows of a bank: a run of them, or their numbers."""
+
+AnyMoments = Moments | InverseMoments
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
@@ -63,7 +65,7 @@ class Statistics(BatchNorm):
         for table, values in zip(self._tables(), moments, strict=True):
             table[rows] = values.view(-1, self.channels)
 
-    def update(self, rows: Rows, moments: Moments, pixels: int) -> None:
+    def update(self, rows: Rows, moments: AnyMoments, pixels: int) -> None:
         """Move the running statistics towards those of a batch, in training mode.
 
         Args:
@@ -78,6 +80,8 @@ class Statistics(BatchNorm):
             return
         if pixels < 2:
             raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
+        if isinstance(moments, InverseMoments):
+            moments = moments.moments(self.eps)
         unbiased = moments.variance * (pixels / (pixels - 1))
         running = self.running(rows)
         for before, now in zip(running, (moments.mean, unbiased), strict=True):
@@ -112,33 +116,38 @@ class JoinedStatistics:
         self.norms, self.rows = norms, rows
         self.eps, self.by_batch = norms[0].eps, norms[0].by_batch
 
+    @classmethod
+    def of(cls, parts: Sequence[JoinedStatistics]) -> JoinedStatistics:
+        """Join what is joined already."""
+        return cls([norm for part in parts for norm in part.norms], [rows for part in parts for rows in part.rows])
+
     def running(self) -> Moments:
         """Return their running statistics."""
         found = [norm.running(rows) for norm, rows in zip(self.norms, self.rows, strict=True)]
         return Moments(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def parts(self, moments: Moments) -> Iterator[tuple[Statistics, Rows, Moments]]:
+    def parts(self, moments: AnyMoments) -> Iterator[tuple[Statistics, Rows, AnyMoments]]:
         """Take statistics of all rows apart by BN."""
         sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for rows in self.rows]
         own = zip(*(torch.split(moment, sizes) for moment in moments), strict=True)
         for norm, rows, part in zip(self.norms, self.rows, own, strict=True):
-            yield norm, rows, Moments(*part)
+            yield norm, rows, type(moments)(*part)
 
 
-Notes = list[tuple[JoinedStatistics, Moments, int]]
+Notes = list[tuple[JoinedStatistics, AnyMoments, int]]
 """BN, statistics of the batch, pixels: what the running statistics are to be moved by."""
 
 
 def update_statistics(notes: Notes) -> None:
     """Move running statistics as noted; where a BN was used in runs that follow each other, in one step for all."""
-    used: dict[tuple[Statistics, int], list[tuple[Rows, Moments]]] = {}
+    used: dict[tuple[Statistics, int], list[tuple[Rows, AnyMoments]]] = {}
     for joined, moments, pixels in notes:
         for norm, rows, own in joined.parts(moments):
             used.setdefault((norm, pixels), []).append((rows, own))
     for (norm, pixels), found in used.items():
         runs = [rows for rows, _ in found if isinstance(rows, slice)]
         if len(runs) == len(found) and all(a.stop == b.start for a, b in pairwise(runs)):
-            whole = Moments(*(torch.cat(parts) for parts in zip(*(own for _, own in found), strict=True)))
+            whole = type(found[0][1])(*(torch.cat(parts) for parts in zip(*(own for _, own in found), strict=True)))
             norm.update(slice(runs[0].start, runs[-1].stop), whole, pixels)
             continue
         for rows, own in found:
@@ -148,9 +157,15 @@ def update_statistics(notes: Notes) -> None:
 class Bank(nn.Module):
     """One operation on several edges; the first axis of all its weights are the rows."""
 
-    def split(self, sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
-        """Return the weights of each run of rows. Split once for all runs, their gradients are joined once."""
-        known = [weight if torch.is_grad_enabled() else weight.detach() for weight in self.parameters()]
+    def split(self, sizes: Sequence[int], weights: Sequence[Tensor] | None = None) -> list[tuple[Tensor, ...]]:
+        """Return the weights of each run of rows. Split once for all runs, their gradients are joined once.
+
+        Args:
+            sizes: Of the runs.
+            weights: What is split; the bank's own parameters by default.
+        """
+        known = self.parameters() if weights is None else weights
+        known = [weight if torch.is_grad_enabled() else weight.detach() for weight in known]
         return list(zip(*(torch.split(weight, list(sizes)) for weight in known), strict=True))
 
     @abstractmethod
@@ -192,9 +207,15 @@ class SeparableBank(Bank):
 
     def widened(self, kernels: Tensor, largest: int) -> Tensor:
         """Return depthwise weights [m, C, k*k] as [m*C, 1, l, l], with zeros around a smaller kernel."""
-        border = (largest - self.kernel) // 2
-        square = kernels.view(-1, 1, self.kernel, self.kernel)
+        kernel = math.isqrt(kernels.shape[-1])
+        border = (largest - kernel) // 2
+        square = kernels.view(-1, 1, kernel, kernel)
         return F.pad(square, (border,) * 4) if border else square
+
+    def all_widened(self, largest: int) -> list[Tensor]:
+        """Return all weights with kernels [m, C, l*l], which have zeros around a smaller kernel."""
+        shape = (*self.mixing[0].shape[:2], largest**2)
+        return [*(self.widened(kernels, largest).view(shape) for kernels in self.kernels), *self.mixing]
 
     def operation_state(self, row: int) -> dict[str, Tensor]:
         """See the base class."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 from torch.utils.checkpoint import checkpoint
 
+from nasbench.spaces import few_launches
 from nasbench.spaces.banks import JoinedStatistics, Notes, Rows, SeparableBank
 from nasbench.spaces.depthwise import Windows
 from nasbench.spaces.group_weights import GroupWeights, Weighted
@@ -78,6 +79,7 @@ class FanPass:
         self.whole = {term.name: term.edges for term in terms}
         self.seen, self.stride, self.recompute = seen, stride, recompute
         self.pools, self.banks, self.weights, self.first_rows = pools, banks, weights, first_rows
+        self.few_launches = few_launches.wanted_for(seen)
         self._repeated: dict[tuple[int, int], tuple[Tensor, Windows]] = {}
         self._pooled: dict[str, Tensor] = {}
         self.notes: Notes = []
@@ -85,7 +87,7 @@ class FanPass:
     @property
     def edges_at_once(self) -> int | None:
         """How many edges are computed together; None is all."""
-        if not self.seen.is_cpu:
+        if self.few_launches:
             return None
         return max(1, AT_ONCE_BYTES * self.stride**2 // (self.seen.numel() * self.seen.element_size()))
 
@@ -102,19 +104,19 @@ class FanPass:
         """
         index = {edge: number for number, edge in enumerate(live)}
         found: list[list[Weighted]] = [[] for _ in live]
-        scales = group.rows(tuple(edges[edge] for edge in live))
+        numbers = tuple(edges[edge] for edge in live)
         placed = [(term, Place(tuple(index[edge] for edge in term.edges), term.columns)) for term in terms]
         separable = [pair for pair in placed if isinstance(self.banks.get(pair[0].name), SeparableBank)]
         shared = [pair for pair in placed if pair[0].name not in self.weights]
         own = [pair for pair in placed if pair not in separable and pair not in shared]
         if separable:
             for terms_of_edge, part in zip(
-                found, _pieces(self._sum(separable, shared, scales), len(live)), strict=True
+                found, _pieces(self._sum(separable, shared, numbers, group), len(live)), strict=True
             ):
                 terms_of_edge.append(Weighted(None, part))
         for term, place in own:
             rows, weights = self._rows(term)
-            output = self.banks[term.name](self._activated, weights, rows, place.of(scales), self.stride)
+            output = self.banks[term.name](self._activated, weights, rows, place.of(group.rows(numbers)), self.stride)
             for edge, part in zip(place.edges, _pieces(output, len(place.edges)), strict=True):
                 found[edge].append(Weighted(None, part))
         if not separable:  # few terms: each is added to its node's sum as it is
@@ -157,12 +159,26 @@ class FanPass:
         rows = slice(first + run.start, first + run.stop)
         return rows, weights if len(kept) == len(whole) else [weight[run] for weight in weights]
 
-    def _sum(self, separable: Sequence[Placed], shared: Sequence[Placed], scales: Tensor) -> Tensor:
-        """Return the weighted sum [N, n*C, H', W'] of separable convolutions and of what all edges share."""
+    def _sum(
+        self, separable: Sequence[Placed], shared: Sequence[Placed], numbers: tuple[int, ...], group: GroupWeights
+    ) -> Tensor:
+        """Return the weighted sum [N, n*C, H', W'] of separable convolutions and of what all edges share.
+
+        Args:
+            separable: The convolutions.
+            shared: What the edges share.
+            numbers: The n edges by their numbers in the cell.
+            group: Weights of the cell's edges.
+        """
         tensors = [self._shared(term.name) for term, _ in shared]
-        places = tuple(place for _, place in shared)
-        alike = self._alike(separable, len(scales))
-        compute = partial(self._compute, alike, places, scales, tensors)
+        places = [place for _, place in shared]
+        alike = self._alike(separable, len(numbers))
+        if self.few_launches:
+            joined = _joined_places([pair for members in alike for pair in members])
+            factors = group.picked(tuple((numbers[edge], column) for edge, column in zip(*joined, strict=True)))
+            compute = partial(self._launch, alike, joined.edges, factors, tensors, _shares(places, numbers, group))
+        else:
+            compute = partial(self._compute, alike, tuple(places), group.rows(numbers), tensors)
         if self.recompute:
             _ = self._activated  # kept
             total, notes = checkpoint(compute, use_reentrant=False)
@@ -177,7 +193,7 @@ class FanPass:
         Where tensors are small, it is the number of steps that takes time, and not the zeros around a smaller kernel.
         """
         size = 2 * count * self.seen.numel() * self.seen.element_size() // self.stride**2
-        if self.seen.is_cpu and size > ALIKE_BYTES:
+        if not self.few_launches and size > ALIKE_BYTES:
             return [[pair] for pair in separable]
         alike: dict[tuple[int, int], list[Placed]] = {}
         for term, place in separable:
@@ -188,20 +204,39 @@ class FanPass:
         self, alike: Sequence[Sequence[Placed]], places: tuple[Place, ...], scales: Tensor, shared: Sequence[Tensor]
     ) -> tuple[Tensor, Notes]:
         notes: Notes = []
-        if self.recompute:  # the second time the same steps have to be taken as the first time
-            self._repeated = {}
-        units, norms, placed = [], [], []
-        for members in alike:
-            unit, norm = self._unit([term for term, _ in members], notes)
-            place = Place(*(sum(parts, ()) for parts in zip(*(place for _, place in members), strict=True)))
-            units.append(unit)
-            norms.append(norm)
-            placed.append((place, unit.stride, unit.dilation, unit.windows))
-        form = Form(tuple(placed), places, norms[0].eps if norms else 0.0)
+        units, norms = self._units(alike, notes)
+        placed = tuple(
+            (_joined_places(members), unit.stride, unit.dilation, unit.windows)
+            for unit, members in zip(units, alike, strict=True)
+        )
+        form = Form(placed, places, norms[0].eps if norms else 0.0)
         running = [norm.running() for norm in norms if not norm.by_batch]
         total, moments = weighted_sum(form, scales, units, shared, running or None)
         pixels = total.numel() // total.shape[1]
         return total, [*notes, *((norm, found, pixels) for norm, found in zip(norms, moments, strict=True))]
+
+    def _launch(
+        self,
+        alike: Sequence[Sequence[Placed]],
+        edges: Sequence[int],
+        factors: Tensor,
+        shared: Sequence[Tensor],
+        shares: Tensor,
+    ) -> tuple[Tensor, Notes]:
+        """Compute the same with few operators; see `nasbench.spaces.few_launches`."""
+        notes: Notes = []
+        units, norms = self._units(alike, notes)
+        norm = JoinedStatistics.of(norms)
+        running = None if norm.by_batch else norm.running()
+        total, moments = few_launches.weighted_sum(units, edges, factors, shared, shares, norm.eps, running)
+        return total, [*notes, (norm, moments, total.numel() // total.shape[1])]
+
+    def _units(self, alike: Sequence[Sequence[Placed]], notes: Notes) -> tuple[list[Unit], list[JoinedStatistics]]:
+        """Return the last separable convolutions of terms that are alike, each as one, and their BN."""
+        if self.recompute:  # the second time the same steps have to be taken as the first time
+            self._repeated = {}
+        found = [self._unit([term for term, _ in members], notes) for members in alike]
+        return [unit for unit, _ in found], [norm for _, norm in found]
 
     def _unit(self, terms: Sequence[Term], notes: Notes) -> tuple[Unit, JoinedStatistics]:
         """Return the last separable convolution of terms that are alike, as one, and its BN."""
@@ -217,7 +252,8 @@ class FanPass:
             known = windows if number == 0 and not self.recompute else None
             unit = Unit(x, _joined(kernels), mixing, stride, dilation, known)
             if number < repeats - 1:
-                x, moments = hidden(unit, norm.eps, None if norm.by_batch else norm.running())
+                running = None if norm.by_batch else norm.running()
+                x, moments = (few_launches.hidden if self.few_launches else hidden)(unit, norm.eps, running)
                 notes.append((norm, moments, x.numel() // x.shape[1]))
                 stride = 1
         return unit, norm
@@ -230,3 +266,15 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 def _pieces(x: Tensor, count: int) -> Sequence[Tensor]:
     """Return the channels of each edge; a single piece is not cut, as its gradient would be copied."""
     return [x] if count == 1 else x.chunk(count, dim=1)
+
+
+def _joined_places(placed: Sequence[Placed]) -> Place:
+    """Return where some terms enter, one term after the other."""
+    return Place(*(sum(parts, ()) for parts in zip(*(place for _, place in placed), strict=True)))
+
+
+def _shares(places: Sequence[Place], numbers: tuple[int, ...], group: GroupWeights) -> Tensor:
+    """Return the weights [s, n] of terms that the edges share."""
+    columns = [dict(zip(*place, strict=True)) for place in places]
+    pairs = [(number, own[edge]) if edge in own else None for own in columns for edge, number in enumerate(numbers)]
+    return group.picked(tuple(pairs)).view(len(places), len(numbers)) if pairs else group.matrix[:0, : len(numbers)]

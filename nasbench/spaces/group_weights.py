@@ -48,6 +48,7 @@ class GroupWeights:
     ) -> None:
         self.matrix, self.norm, self.active, self.drop_path, self.bias = matrix, norm, active, drop_path, bias
         self._rows: dict[tuple[int, ...], Tensor] = {}
+        self._picked: dict[tuple[tuple[int, int] | None, ...], Tensor] = {}
 
     @cached_property
     def weights(self) -> list[Sequence[Tensor]]:
@@ -59,6 +60,13 @@ class GroupWeights:
         if edges not in self._rows:
             self._rows[edges] = self.matrix[list(edges)]
         return self._rows[edges]
+
+    def picked(self, places: tuple[tuple[int, int] | None, ...]) -> Tensor:
+        """Return the weights at some (edge, operation) [m], 0 for None; they are put together once for all cells."""
+        if places not in self._picked:
+            weights, zero = self.weights, self.matrix.new_zeros(())
+            self._picked[places] = torch.stack([zero if pair is None else weights[pair[0]][pair[1]] for pair in places])
+        return self._picked[places]
 
 
 def take_apart(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nasbench.core.errors import ConfigError
-from nasbench.spaces.banks import Bank, Notes, update_statistics
+from nasbench.spaces import few_launches
+from nasbench.spaces.banks import Bank, Notes, SeparableBank, update_statistics
 from nasbench.spaces.fan import Fan, build_bank
 from nasbench.spaces.group_weights import GroupWeights, Weighted, weighted_sum
 from nasbench.spaces.ops import Noise, drop_path
@@ -87,7 +88,7 @@ class MixedGraph(nn.Module):
             group: Weights of the cell's edges.
         """
         states, arriving = list(inputs), list[dict[int, list[Weighted]]]()
-        weights, fans, banks = self._weights_of_fans(), self._fans, self._banks
+        weights, fans, banks = self._weights_of_fans(inputs[0]), self._fans, self._banks
         notes: Notes = []
         for node in range(self.num_nodes):
             for index in range(len(arriving), len(states)):
@@ -121,13 +122,22 @@ class MixedGraph(nn.Module):
     def _banks(self) -> dict[str, Bank]:
         return {name: bank for name, bank in self.banks.items() if isinstance(bank, Bank)}
 
-    def _weights_of_fans(self) -> list[dict[str, Sequence[Tensor]]]:
+    def _weights_of_fans(self, state: Tensor) -> list[dict[str, Sequence[Tensor]]]:
         weights: list[dict[str, Sequence[Tensor]]] = [{} for _ in self.fans]
         for name, bank in self._banks.items():
-            for own, size, parts in zip(weights, self.sizes[name], bank.split(self.sizes[name]), strict=True):
+            whole = None
+            if isinstance(bank, SeparableBank) and few_launches.wanted_for(state):  # once for all fans
+                whole = bank.all_widened(self._largest_kernel(bank.form))
+            for own, size, parts in zip(weights, self.sizes[name], bank.split(self.sizes[name], whole), strict=True):
                 if size:
                     own[name] = parts
         return weights
+
+    def _largest_kernel(self, form: tuple[int, int]) -> int:
+        """Return the width of the widest kernel among separable convolutions of a form."""
+        return max(
+            bank.kernel for bank in self._banks.values() if isinstance(bank, SeparableBank) and bank.form == form
+        )
 
     def _node(
         self, node: int, states: Sequence[Tensor], arriving: Sequence[Mapping[int, list[Weighted]]], group: GroupWeights

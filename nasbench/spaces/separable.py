@@ -46,6 +46,22 @@ class Moments(NamedTuple):
     variance: Tensor
 
 
+class InverseMoments(NamedTuple):
+    """The same as PyTorch's BN returns it.
+
+    Attributes:
+        mean: [n, C].
+        inverse: 1 / sqrt(variance + eps) [n, C].
+    """
+
+    mean: Tensor
+    inverse: Tensor
+
+    def moments(self, eps: float) -> Moments:
+        """Return mean and variance."""
+        return Moments(self.mean, self.inverse.pow(-2) - eps)
+
+
 class Unit(NamedTuple):
     """A separable convolution on some of the edges that leave one state.
 
@@ -226,6 +242,8 @@ class _Repeated(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        if not grads[0].is_cpu:  # one operator
+            return torch.unflatten(grads[0], 1, (ctx.n, -1)).sum(1), None
         first, second, *others = grads[0].chunk(ctx.n, dim=1)
         total = first + second
         for other in others:

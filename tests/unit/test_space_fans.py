@@ -14,7 +14,7 @@ from benchmarks.activation_memory import held_for_backward
 from benchmarks.dispatch_count import count_operations
 from nasbench.core.errors import ConfigError
 from nasbench.searchers.hypergradient import frozen
-from nasbench.spaces import fan_pass
+from nasbench.spaces import fan_pass, few_launches
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import Darts
 from nasbench.spaces.group_weights import GroupWeights
@@ -65,6 +65,23 @@ def test_it_does_not_matter_how_edges_are_grouped(space, size, monkeypatch):
         found.append(gradients(network, images, weights))
     for other in found[1:]:
         assert_same(other, found[0])
+
+
+@pytest.mark.parametrize("space", [Darts(), RobustDartsS1()], ids=lambda space: space.name)
+@pytest.mark.parametrize("size", [(8, 8), (7, 11), (2, 2)])
+@pytest.mark.parametrize("mode", ["train", "eval", "some"])
+def test_few_launches_give_the_same_numbers(space, size, mode, monkeypatch):
+    images, weights, found = images_of(size=size), weights_of(space), []
+    rng = np.random.default_rng(1)
+    active = {group: rng.random(full) < 0.4 for group, full in space.alpha_shapes.items()} if mode == "some" else None
+    for enabled in (False, True):
+        network = supernet_of(space).double().train(mode != "eval")
+        monkeypatch.setattr(few_launches, "ON_CPU", enabled)
+        loss = F.cross_entropy(network(images, weights, active=active), torch.arange(len(images)) % 5)
+        inputs = [*weights.values(), *network.parameters()]
+        given = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+        found.append([loss, *given, *network.buffers()])
+    assert_same(found[1], found[0])
 
 
 def test_recomputation_gives_the_same_numbers_and_holds_less():
