@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Genotype, load_genotype, save_genotype
 from nasbench.core.seeding import generator
-from nasbench.spaces import SPACES, fan_pass
+from nasbench.spaces import SPACES, fan_pass, few_launches
+from nasbench.spaces.banks import SeparableBank
 from nasbench.spaces.base import SearchSpace
 from nasbench.spaces.mixed import MixedGraph
 from nasbench.spaces.ops import Noise
@@ -345,6 +346,20 @@ def test_logits_and_all_gradients_equal_the_textbook(name: str) -> None:
     supernet.double()
     plain.double()
     for size, softmaxed in list(zip(SIZES, (False, True), strict=True))[0 if name in REPRESENTATIVES else 1 :]:
+        check_gradients(name, supernet, plain, size, softmaxed)
+
+
+@representative_spaces
+def test_few_launches_equal_the_textbook(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other devices than the CPU compute, on the CPU."""
+    supernet, plain = with_its_plain(name)
+    if not any(isinstance(module, SeparableBank) for module in supernet.modules()):
+        pytest.skip("no separable convolutions: all devices compute the same")
+    monkeypatch.setattr(few_launches, "ON_CPU", True)
+    check_float32_logits(name, supernet, plain.float(), SIZES[1], False)
+    supernet.double()
+    plain.double()
+    for size, softmaxed in zip(SIZES, (False, True), strict=True):
         check_gradients(name, supernet, plain, size, softmaxed)
 
 
