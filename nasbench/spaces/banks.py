@@ -80,8 +80,8 @@ class Statistics(BatchNorm):
             return
         if pixels < 2:
             raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
-        if isinstance(moments, InverseMoments):
-            moments = moments.moments(self.eps)
+        if isinstance(moments, InverseMoments):  # of float32 where the images are of bfloat16, or the other way round
+            moments = InverseMoments(*(part.to(self._tables()[0].dtype) for part in moments)).moments(self.eps)
         unbiased = moments.variance * (pixels / (pixels - 1))
         running = self.running(rows)
         for before, now in zip(running, (moments.mean, unbiased), strict=True):
@@ -142,6 +142,8 @@ def update_statistics(notes: Notes) -> None:
     """Move running statistics as noted; where a BN was used in runs that follow each other, in one step for all."""
     used: dict[tuple[Statistics, int], list[tuple[Rows, AnyMoments]]] = {}
     for joined, moments, pixels in notes:
+        if not joined.norms[0].training:
+            continue
         for norm, rows, own in joined.parts(moments):
             used.setdefault((norm, pixels), []).append((rows, own))
     for (norm, pixels), found in used.items():

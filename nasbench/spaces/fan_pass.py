@@ -116,7 +116,8 @@ class FanPass:
                 terms_of_edge.append(Weighted(None, part))
         for term, place in own:
             rows, weights = self._rows(term)
-            output = self.banks[term.name](self._activated, weights, rows, place.of(group.rows(numbers)), self.stride)
+            scale = _picked(place, numbers, group) if self.few_launches else place.of(group.rows(numbers))
+            output = self.banks[term.name](self._activated, weights, rows, scale, self.stride)
             for edge, part in zip(place.edges, _pieces(output, len(place.edges)), strict=True):
                 found[edge].append(Weighted(None, part))
         if not separable:  # few terms: each is added to its node's sum as it is
@@ -175,8 +176,8 @@ class FanPass:
         alike = self._alike(separable, len(numbers))
         if self.few_launches:
             joined = _joined_places([pair for members in alike for pair in members])
-            factors = group.picked(tuple((numbers[edge], column) for edge, column in zip(*joined, strict=True)))
-            compute = partial(self._launch, alike, joined.edges, factors, tensors, _shares(places, numbers, group))
+            factors, shares = _picked(joined, numbers, group), _shares(places, numbers, group)
+            compute = partial(self._launch, alike, joined.edges, factors, tensors, shares)
         else:
             compute = partial(self._compute, alike, tuple(places), group.rows(numbers), tensors)
         if self.recompute:
@@ -236,6 +237,8 @@ class FanPass:
         if self.recompute:  # the second time the same steps have to be taken as the first time
             self._repeated = {}
         found = [self._unit([term for term, _ in members], notes) for members in alike]
+        if self.recompute:  # nor is anything kept
+            self._repeated = {}
         return [unit for unit, _ in found], [norm for _, norm in found]
 
     def _unit(self, terms: Sequence[Term], notes: Notes) -> tuple[Unit, JoinedStatistics]:
@@ -273,8 +276,15 @@ def _joined_places(placed: Sequence[Placed]) -> Place:
     return Place(*(sum(parts, ()) for parts in zip(*(place for _, place in placed), strict=True)))
 
 
+def _picked(place: Place, numbers: tuple[int, ...], group: GroupWeights) -> Tensor:
+    """Return the weights of a place [m] without an index that would have to be copied to the device."""
+    return group.picked(tuple((numbers[edge], column) for edge, column in zip(*place, strict=True)))
+
+
 def _shares(places: Sequence[Place], numbers: tuple[int, ...], group: GroupWeights) -> Tensor:
     """Return the weights [s, n] of terms that the edges share."""
     columns = [dict(zip(*place, strict=True)) for place in places]
     pairs = [(number, own[edge]) if edge in own else None for own in columns for edge, number in enumerate(numbers)]
-    return group.picked(tuple(pairs)).view(len(places), len(numbers)) if pairs else group.matrix[:0, : len(numbers)]
+    return (
+        group.picked(tuple(pairs)).view(len(places), len(numbers)) if pairs else group.matrix.new_empty(0, len(numbers))
+    )

@@ -67,7 +67,10 @@ def weighted_sum(
     output, moments = _normalised(units, factors.repeat_interleave(channels), eps, running)
     batch, _, height, width = output.shape
     if list(edges) == list(range(n)) * (len(edges) // n):
-        total = output.view(batch, -1, n * channels, height, width).sum(1) if len(edges) > n else output
+        pixels = torch.unflatten(
+            output.permute(0, 2, 3, 1), 3, (-1, n * channels)
+        )  # a sum over it keeps channels_last memory
+        total = pixels.sum(3).permute(0, 3, 1, 2)
     else:
         total = _sums(output.chunk(len(edges), dim=1), edges, n)
     if not shared:

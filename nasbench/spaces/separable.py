@@ -243,7 +243,8 @@ class _Repeated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         if not grads[0].is_cpu:  # one operator
-            return torch.unflatten(grads[0], 1, (ctx.n, -1)).sum(1), None
+            pixels = torch.unflatten(grads[0].permute(0, 2, 3, 1), 3, (ctx.n, -1))
+            return pixels.sum(3).permute(0, 3, 1, 2), None
         first, second, *others = grads[0].chunk(ctx.n, dim=1)
         total = first + second
         for other in others:
