@@ -6,10 +6,12 @@ import json
 import math
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from nasbench.config.component import parse
 from nasbench.core.errors import CheckpointError, ConfigError
@@ -160,6 +162,25 @@ def test_without_a_file_the_backbone_s_weights_are_asked_of_timm(weights, tmp_pa
     monkeypatch.setattr(timm_zoo, "create", offline)
     run(TransferLoss(backbone="timm:test_resnet", recipe=transfer(weights).recipe), tmp_path / "a")
     assert asked[0] == ("test_resnet", True)
+
+
+def test_the_hub_s_weights_are_the_backbone_s(weights, tmp_path, monkeypatch):
+    """Read by timm and the hub's own client out of their cache, filled with made-up numbers; no network."""
+    revision, repository = "0" * 40, tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision, encoding="utf-8")
+    (repository / "snapshots" / revision).mkdir(parents=True)
+    whole = timm.create_model("test_resnet").state_dict()
+    cached = {name: torch.full_like(value, 0.01) for name, value in whole.items()}
+    save_file(cached, repository / "snapshots" / revision / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    _, table = run(TransferLoss(backbone="timm:test_resnet", recipe=transfer(weights).recipe), tmp_path / "a")
+    stored = torch.load(tmp_path / "a" / "weights.pt", weights_only=True)["state_dict"]
+    body = {name.removeprefix("backbone."): value for name, value in stored.items() if "backbone." in name}
+    assert body
+    assert all(torch.equal(cached[name], value) for name, value in body.items())
+    assert np.isfinite(table.columns["transfer_loss"]).all()
 
 
 @pytest.mark.parametrize(("fields", "said"), [
