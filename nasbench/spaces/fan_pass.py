@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 from torch.utils.checkpoint import checkpoint
 
-from nasbench.spaces import few_launches
+from nasbench.spaces import compiled, few_launches
 from nasbench.spaces.banks import JoinedStatistics, Notes, Rows, SeparableBank
 from nasbench.spaces.depthwise import Windows
 from nasbench.spaces.group_weights import GroupWeights, Weighted
@@ -59,6 +59,7 @@ class FanPass:
         weights: Name -> the rows of the bank's weights that are this fan's.
         first_rows: Name -> the first of these rows.
         recompute: Keep nothing of the separable convolutions for the backward pass but compute them again.
+        kernels: Whether the compiled kernels are used where they can be.
 
     Attributes:
         notes: What the running statistics are to be moved by.
@@ -75,11 +76,13 @@ class FanPass:
         weights: Mapping[str, Sequence[Tensor]],
         first_rows: Mapping[str, int],
         recompute: bool,
+        kernels: bool = False,
     ) -> None:
         self.whole = {term.name: term.edges for term in terms}
         self.seen, self.stride, self.recompute = seen, stride, recompute
         self.pools, self.banks, self.weights, self.first_rows = pools, banks, weights, first_rows
         self.few_launches = few_launches.wanted_for(seen)
+        self.kernels = kernels and not self.few_launches and compiled.can_compute(seen) and self._have_kernels()
         self._repeated: dict[tuple[int, int], tuple[Tensor, Windows]] = {}
         self._pooled: dict[str, Tensor] = {}
         self.notes: Notes = []
@@ -87,7 +90,7 @@ class FanPass:
     @property
     def edges_at_once(self) -> int | None:
         """How many edges are computed together; None is all."""
-        if self.few_launches:
+        if self.few_launches or self.kernels:
             return None
         return max(1, AT_ONCE_BYTES * self.stride**2 // (self.seen.numel() * self.seen.element_size()))
 
@@ -110,9 +113,7 @@ class FanPass:
         shared = [pair for pair in placed if pair[0].name not in self.weights]
         own = [pair for pair in placed if pair not in separable and pair not in shared]
         if separable:
-            for terms_of_edge, part in zip(
-                found, _pieces(self._sum(separable, shared, numbers, group), len(live)), strict=True
-            ):
+            for terms_of_edge, part in zip(found, self._sum(separable, shared, numbers, group), strict=True):
                 terms_of_edge.append(Weighted(None, part))
         for term, place in own:
             rows, weights = self._rows(term)
@@ -162,8 +163,8 @@ class FanPass:
 
     def _sum(
         self, separable: Sequence[Placed], shared: Sequence[Placed], numbers: tuple[int, ...], group: GroupWeights
-    ) -> Tensor:
-        """Return the weighted sum [N, n*C, H', W'] of separable convolutions and of what all edges share.
+    ) -> Sequence[Tensor]:
+        """Return for each of n edges the weighted sum [N, C, H', W'] of separable convolutions and of what all share.
 
         Args:
             separable: The convolutions.
@@ -173,6 +174,9 @@ class FanPass:
         """
         tensors = [self._shared(term.name) for term, _ in shared]
         places = [place for _, place in shared]
+        if self.kernels:
+            factors = _shares([*(place for _, place in separable), *places], numbers, group)
+            return self._checkpointed(partial(self._by_kernels, separable, tensors, factors))
         alike = self._alike(separable, len(numbers))
         if self.few_launches:
             joined = _joined_places([pair for members in alike for pair in members])
@@ -180,6 +184,10 @@ class FanPass:
             compute = partial(self._launch, alike, joined.edges, factors, tensors, shares)
         else:
             compute = partial(self._compute, alike, tuple(places), group.rows(numbers), tensors)
+        return _pieces(self._checkpointed(compute), len(numbers))
+
+    def _checkpointed(self, compute: Callable[[], tuple[Any, Notes]]) -> Any:
+        """Return what is computed, and keep its notes."""
         if self.recompute:
             _ = self._activated  # kept
             total, notes = checkpoint(compute, use_reentrant=False)
@@ -187,6 +195,39 @@ class FanPass:
             total, notes = compute()
         self.notes += notes
         return total
+
+    def _have_kernels(self) -> bool:
+        """Whether there are kernels for what is done here: not for gradients with running statistics."""
+        norms = [bank.statistics(0) for bank in self.banks.values() if isinstance(bank, SeparableBank)]
+        return bool(norms) and (norms[0].by_batch or not torch.is_grad_enabled())
+
+    def _by_kernels(
+        self, separable: Sequence[Placed], shared: Sequence[Tensor], factors: Tensor
+    ) -> tuple[Sequence[Tensor], Notes]:
+        """Compute the same by the compiled kernels; see `nasbench.spaces.compiled`."""
+        operations, norms = [], []
+        for term, place in separable:
+            bank: SeparableBank = self.banks[term.name]
+            rows, weights = self._rows(term)
+            dilation, repeats = bank.form
+            own = [JoinedStatistics([bank.statistics(number)], [rows]) for number in range(repeats)]
+            running = None if own[0].by_batch else [norm.running() for norm in own]
+            operations.append(
+                compiled.Separable(
+                    place.edges, bank.kernel, dilation, weights[:repeats], weights[repeats:], running
+                )
+            )
+            norms.append(own)
+        outputs, moments = compiled.fan(
+            self._activated, self.stride, operations, shared, factors, norms[0][0].eps
+        )
+        pixels = outputs[0].numel() // outputs[0].shape[1]
+        notes = [
+            (norm, found, pixels)
+            for own, all_found in zip(norms, moments, strict=True)
+            for norm, found in zip(own, all_found, strict=True)
+        ]
+        return outputs, notes
 
     def _alike(self, separable: Sequence[Placed], count: int) -> list[Sequence[Placed]]:
         """Return what is computed as one convolution.

@@ -164,8 +164,10 @@ def normalised(unit: Unit, moments: Moments | None, eps: float) -> tuple[Tensor,
     return pixels.permute(0, 3, 1, 2), moments
 
 
-def differentiable(compute: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Return the gradients of a computation, given that of its output, so that they can be differentiated again."""
+def differentiable(
+    compute: Callable[..., Tensor | Sequence[Tensor]], inputs: Sequence[Tensor], grad: Tensor | Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of a computation, given those of its outputs, so that they can be differentiated again."""
     # Inputs may depend on each other; by aliases the gradient of each is that of this computation alone.
     aliases = [tensor.view_as(tensor) for tensor in inputs]
     wanted = [alias for alias in aliases if alias.requires_grad]

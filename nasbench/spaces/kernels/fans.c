@@ -1,0 +1,105 @@
+/* Separable convolutions of the mixed edges that leave one state, forward and backward.
+ *
+ * The method is that of nasbench/spaces/separable.py and weighted_sum.py; here a z is the only thing that is written
+ * to memory for an image, and everything else about the image is done while it is in the cache. Sums over images are
+ * in a fixed order, so that results do not depend on the number of threads.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "fan.h"
+
+#define MAX_OPERATIONS 16
+
+/* Scratch memory of a thread, kept from call to call; the first ones are used by the thread that calls. */
+enum { PARTS = 0, PREPARED_LANES, PARTS_OF_KERNELS, PARTS_OF_SHARES, SUMS, /* of the caller */
+       PADDED = 8, HIDDEN, SLAB, OTHER_SLAB, GRADS, GRAD_X, TILES, SHARED };
+
+static void *scratch_bytes(int place, int64_t bytes) {
+    static _Thread_local struct { void *memory; int64_t bytes; } places[16];
+    if (places[place].bytes < bytes) {
+        free(places[place].memory);
+        bytes = (bytes + 4095) / 4096 * 4096;
+        places[place].memory = aligned_alloc(4096, (size_t)bytes);
+        if (!places[place].memory) abort();
+        places[place].bytes = bytes;
+    }
+    return places[place].memory;
+}
+
+#define JOIN(name, suffix) name##_##suffix
+#define JOINED(name, suffix) JOIN(name, suffix)
+#define NAME(name) JOINED(name, SUFFIX)
+
+#define REAL float
+#define INDEX int32_t
+#define SUFFIX float
+#include "body.h"
+#undef REAL
+#undef INDEX
+#undef SUFFIX
+#define REAL double
+#define INDEX int64_t
+#define SUFFIX double
+#include "body.h"
+#undef REAL
+#undef INDEX
+#undef SUFFIX
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,avx2")
+#define REAL float
+#define INDEX int32_t
+#define SUFFIX float_avx512
+#define MANY_REGISTERS
+#include "body.h"
+#undef MANY_REGISTERS
+#undef REAL
+#undef INDEX
+#undef SUFFIX
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define REAL float
+#define INDEX int32_t
+#define SUFFIX float_avx2
+#include "body.h"
+#undef REAL
+#undef INDEX
+#undef SUFFIX
+#pragma GCC pop_options
+#define HAS_WIDE 1
+#endif
+
+/* 2: AVX-512, 1: AVX2, 0: what every machine has. */
+int nasbench_level(void) {
+#ifdef HAS_WIDE
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw"))
+        return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+int nasbench_max_operations(void) { return MAX_OPERATIONS; }
+
+#define ENTRY(what) \
+    void nasbench_##what##_double(const Fan *fan) { what##_double(fan); } \
+    void nasbench_##what##_float(const Fan *fan) { \
+        ENTRY_WIDE(what) \
+        what##_float(fan); \
+    }
+#ifdef HAS_WIDE
+#define ENTRY_WIDE(what) \
+    switch (nasbench_level()) { \
+        case 2: what##_float_avx512(fan); return; \
+        case 1: what##_float_avx2(fan); return; \
+    }
+#else
+#define ENTRY_WIDE(what)
+#endif
+ENTRY(forward)
+ENTRY(backward)

@@ -1,0 +1,165 @@
+/* What is done with the images: the parts that the forward and the backward pass share. */
+
+#define TILE 64
+
+/* Scratch memory of a thread that is kept from call to call. */
+static V *NAME(scratch)(int place, int64_t vectors) { return scratch_bytes(place, vectors * (int64_t)sizeof(V)); }
+
+/* What one pass over a fan works with. */
+typedef struct {
+    const Fan *fan;
+    L l;
+    int64_t margin, pitch, padded; /* of images: border, padded width, pixels with the border */
+    PREPARED *prepared;            /* [operation][2] */
+} NAME(Pass);
+#define PASS NAME(Pass)
+
+static inline PREPARED *NAME(prepared)(const PASS *pass, int64_t operation, int number) {
+    return pass->prepared + 2 * operation + number;
+}
+static inline V *NAME(z_of)(const PASS *pass, int64_t operation, int number, int64_t n, int64_t cluster) {
+    const L *l = &pass->l;
+    return (V *)pass->fan->operations[operation].z[number] + (n * l->total + cluster * l->groups) * l->pixels;
+}
+static inline const REAL *NAME(scale_of)(const PASS *pass, int64_t operation, int number) {
+    const Operation *own = pass->fan->operations + operation;
+    return number == own->repeats - 1 ? own->factors : 0;
+}
+
+/* Set up; all lanes are 0 until they are known. */
+static PASS NAME(begin)(const Fan *fan, PREPARED *prepared) {
+    PASS pass = {fan, NAME(lanes_of)(fan), 0, 0, 0, prepared};
+    const L *l = &pass.l;
+    int64_t size = 0;
+    for (int64_t o = 0; o < fan->num_operations; o++) {
+        const Operation *own = fan->operations + o;
+        int64_t reach = own->dilation * (own->kernel / 2);
+        if (reach > pass.margin) pass.margin = reach;
+        size += own->repeats * l->total * (2 * own->kernel * own->kernel + 3 + 3 * l->inputs);
+    }
+    pass.pitch = fan->width + 2 * pass.margin + 1; /* one more: a stride of 2 may look there */
+    pass.padded = pass.pitch * (fan->height + 2 * pass.margin + 1);
+    V *next = NAME(scratch)(PREPARED_LANES, size);
+    memset(next, 0, size * sizeof(V));
+    for (int64_t o = 0; o < fan->num_operations; o++)
+        for (int number = 0; number < fan->operations[o].repeats; number++) {
+            const Operation *own = fan->operations + o;
+            PREPARED *p = NAME(prepared)(&pass, o, number);
+            int64_t taps = own->kernel * own->kernel;
+            p->kernel = own->kernel, p->dilation = own->dilation, p->stride = number ? 1 : fan->stride;
+            p->rows = own->rows, p->size = 0;
+            for (int64_t edge = 0; edge < l->n; edge++) p->size += own->rows[edge] >= 0;
+            p->kernels = next, next += l->total * taps;
+            p->mirrored = next, next += l->total * taps;
+            p->mean = next, next += l->total;
+            p->bias = next, next += l->total;
+            p->shift = next, next += l->total;
+            p->matrix = next, next += l->total * l->inputs;
+            p->back = next, next += l->total * l->inputs;
+            p->square = next, next += l->total * l->inputs;
+            NAME(spread_kernels)(l, p, own->kernels[number]);
+        }
+    return pass;
+}
+
+/* Image n of the input in lanes, one slab for each group, with its border of zeros. */
+static void NAME(pad_input)(const PASS *pass, V *padded, int64_t n) {
+    const Fan *fan = pass->fan;
+    const REAL *image = (const REAL *)fan->x + n * fan->height * fan->width * fan->channels;
+    for (int64_t group = 0; group < pass->l.groups; group++)
+        for (int64_t y = 0; y < fan->height; y++)
+            NAME(spread)(&pass->l, padded + group * pass->padded + (y + pass->margin) * pass->pitch + pass->margin,
+                         image + y * fan->width * fan->channels, fan->width, group);
+}
+
+/* A slab in the middle of a padded one; with `positive`, what is not is 0 there. */
+static void NAME(pad_slab)(const PASS *pass, V *padded, const V *slab, int positive) {
+    int64_t width = pass->l.out_width;
+    for (int64_t y = 0; y < pass->l.out_height; y++) {
+        V *to = padded + (y + pass->margin) * pass->pitch + pass->margin;
+        const V *from = slab + y * width;
+        if (positive)
+            for (int64_t x = 0; x < width; x++) to[x] = NAME(positive)(from[x], from[x]);
+        else
+            memcpy(to, from, width * sizeof(V));
+    }
+}
+
+/* Where the first tap of a convolution is in a padded slab. */
+static inline int64_t NAME(corner)(const PASS *pass, const PREPARED *p) {
+    int64_t skipped = pass->margin - p->dilation * (p->kernel / 2);
+    return skipped * pass->pitch + skipped;
+}
+
+/* A tile of a cluster's z minus its mean, TILE pixels for each group. */
+static inline void NAME(centre)(const L *l, V *tile, const V *z, const V *mean, int64_t first, int64_t count) {
+    for (int64_t group = 0; group < l->groups; group++) {
+        const V *from = z + group * l->pixels + first;
+        V middle = mean[group], *to = tile + group * TILE;
+        for (int64_t p = 0; p < count; p++) to[p] = from[p] - middle;
+    }
+}
+
+/* Depthwise convolution of a cluster from padded slabs into z. */
+static void NAME(convolve_cluster)(const PASS *pass, const PREPARED *p, V *z, const V *padded, int64_t cluster) {
+    const L *l = &pass->l;
+    for (int64_t group = 0; group < l->groups; group++)
+        NAME(convolve)(z + group * l->pixels, l->out_width, padded + group * pass->padded + NAME(corner)(pass, p),
+                       pass->pitch, p->kernels + (cluster * l->groups + group) * p->kernel * p->kernel, l->out_height,
+                       l->out_width, (int)p->kernel, (int)p->stride, (int)p->dilation, 0);
+}
+
+/* Mean [groups] and moments [groups][inputs] about it of one image's z. */
+static void NAME(moments)(const L *l, V *parts, const V *z, V *tile) {
+    for (int64_t group = 0; group < l->groups; group++) {
+        V sums[4] = {{0}};
+        const V *from = z + group * l->pixels;
+        int64_t p = 0;
+        for (; p + 4 <= l->pixels; p += 4)
+            for (int i = 0; i < 4; i++) sums[i] += from[p + i];
+        for (; p < l->pixels; p++) sums[0] += from[p];
+        parts[group] = (sums[0] + sums[1] + sums[2] + sums[3]) / (REAL)l->pixels;
+    }
+    memset(parts + l->groups, 0, l->groups * l->inputs * sizeof(V));
+    for (int64_t first = 0; first < l->pixels; first += TILE) {
+        int64_t count = l->pixels - first < TILE ? l->pixels - first : TILE;
+        NAME(centre)(l, tile, z, parts, first, count);
+        NAME(outer)(l, parts + l->groups, tile, TILE, tile, TILE, count);
+    }
+}
+
+/* Slabs of V z, normalised: the input of a second convolution before its ReLU. */
+static void NAME(normalise)(const L *l, V *slabs, const PREPARED *p, const V *z, V *tile, int64_t cluster) {
+    for (int64_t first = 0; first < l->pixels; first += TILE) {
+        int64_t count = l->pixels - first < TILE ? l->pixels - first : TILE;
+        NAME(centre)(l, tile, z, p->mean + cluster * l->groups, first, count);
+        for (int64_t group = 0; group < l->groups; group++)
+            for (int64_t i = 0; i < count; i++)
+                slabs[group * l->pixels + first + i] = p->bias[cluster * l->groups + group];
+        NAME(product)(l, slabs + first, l->pixels, tile, TILE, p->matrix + cluster * l->groups * l->inputs, count);
+    }
+}
+
+/* Gradient of z, in slabs, from that of the normalised output, in slabs. */
+static void NAME(back)(const L *l, V *slabs, const PREPARED *p, const V *grads, const V *z, V *tile, int64_t cluster) {
+    for (int64_t first = 0; first < l->pixels; first += TILE) {
+        int64_t count = l->pixels - first < TILE ? l->pixels - first : TILE;
+        NAME(centre)(l, tile, z, p->mean + cluster * l->groups, first, count);
+        for (int64_t group = 0; group < l->groups; group++)
+            for (int64_t i = 0; i < count; i++)
+                slabs[group * l->pixels + first + i] = p->shift[cluster * l->groups + group];
+        NAME(product)(l, slabs + first, l->pixels, grads + first, l->pixels, p->back + cluster * l->groups * l->inputs, count);
+        NAME(product)(l, slabs + first, l->pixels, tile, TILE, p->square + cluster * l->groups * l->inputs, count);
+    }
+}
+
+/* Gradient of a cluster's kernels from one image, into `parts` [groups][k*k]. */
+static void NAME(correlate_cluster)(const PASS *pass, const PREPARED *p, V *parts, const V *grads, const V *padded) {
+    const L *l = &pass->l;
+    int64_t taps = p->kernel * p->kernel;
+    memset(parts, 0, l->groups * taps * sizeof(V));
+    for (int64_t group = 0; group < l->groups; group++)
+        NAME(correlate)(parts + group * taps, grads + group * l->pixels, l->out_width,
+                        padded + group * pass->padded + NAME(corner)(pass, p), pass->pitch, l->out_height,
+                        l->out_width, (int)p->kernel, (int)p->stride, (int)p->dilation);
+}
