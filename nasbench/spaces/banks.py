@@ -180,6 +180,11 @@ def _statistics_state(norm: Statistics, row: int, prefix: str) -> dict[str, Tens
     return {f"{prefix}.running_mean": mean[0], f"{prefix}.running_var": variance[0]}
 
 
+def statistics_of(module: nn.Module) -> list[Statistics]:
+    """Return the BNs of a bank or pool, in the order of its convolutions."""
+    return [part for part in module.modules() if isinstance(part, Statistics)]
+
+
 class SeparableBank(Bank):
     """Separable convolutions: (ReLU, depthwise, pointwise, BN) once or twice; the stride is in the first.
 

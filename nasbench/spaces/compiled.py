@@ -27,6 +27,9 @@ from nasbench.spaces.separable import Moments, Unit, differentiable, normalised,
 LANES = 16
 """Channels that the kernels compute at once."""
 
+TERMS = {"skip_connect": 0, "avg_pool_3x3": 1, "max_pool_3x3": 2}
+"""What edges may share, with its number in kernels/fan.h; the state itself at stride 1 only."""
+
 _KINDS = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -34,7 +37,7 @@ class _Operation(ctypes.Structure):
     """As in kernels/fan.h."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("kernel", "dilation", "repeats")),
+        *((name, c_int64) for name in ("kernel", "dilation", "repeats", "dense")),
         *((name, c_void_p) for name in ("rows", "factors")),
         *((name, c_void_p * 2) for name in (
             "kernels", "mixing", "running", "z", "half", "known", "grad_kernels", "grad_mixing",
@@ -43,59 +46,117 @@ class _Operation(ctypes.Structure):
     )  # fmt: skip
 
 
+class _Term(ctypes.Structure):
+    """As in kernels/fan.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("kind", "norm")),
+        *((name, c_void_p) for name in ("factors", "running", "z", "known", "grad_factors")),
+    )
+
+
 class _Fan(ctypes.Structure):
     """As in kernels/fan.h."""
 
     _fields_ = (
         *((name, c_int64) for name in (
-            "batch", "channels", "height", "width", "stride", "edges", "threads", "num_operations", "num_shared",
+            "batch", "channels", "height", "width", "stride", "edges", "threads", "num_operations", "num_terms",
         )),
         ("eps", c_double),
         *((name, c_void_p) for name in (
-            "x", "operations", "shared", "shares", "outputs", "grads", "grad_x", "grad_shared", "grad_shares",
-            "hidden_grads",
+            "x", "operations", "terms", "outputs", "grads", "grad_x", "hidden_grads",
         )),
     )  # fmt: skip
 
 
-class Separable(NamedTuple):
-    """An operation of separable convolutions on some of the edges.
+class Form(NamedTuple):
+    """An operation on some of the edges: separable convolutions, or an ordinary one; each followed by a BN.
 
     Attributes:
         edges: The m edges that have it, of the n, in ascending order.
         kernel: k.
         dilation: 1 or 2.
-        kernels: Depthwise weights [m, C, k*k] of its one or two convolutions.
-        mixing: Pointwise weights [m, C, C] of each, output before input channel.
-        running: Statistics of each; None normalises by the batch.
+        repeats: Convolutions one after the other, 1 or 2.
+        dense: Whether it is one ordinary convolution, of stride 1.
     """
 
     edges: tuple[int, ...]
     kernel: int
-    dilation: int
-    kernels: Sequence[Tensor]
-    mixing: Sequence[Tensor]
+    dilation: int = 1
+    repeats: int = 1
+    dense: bool = False
+
+    def small(self, channels: int) -> int:
+        """Return how many numbers the kernels keep of each of its convolutions, beside z."""
+        return len(self.edges) * channels * (4 if self.dense else channels + 4)
+
+
+class Operation(NamedTuple):
+    """Such an operation with its tensors.
+
+    Attributes:
+        form: What it is.
+        weights: Depthwise [m, C, k*k] of each of its convolutions, then pointwise [m, C, C] of each, output before
+            input channel; of an ordinary one its weight [m, C, C*k*k] and its bias [m, C].
+        running: Statistics of each convolution's BN; None normalises by the batch.
+    """
+
+    form: Form
+    weights: Sequence[Tensor]
     running: Sequence[Moments] | None
 
 
-class _Form(NamedTuple):
+class Term(NamedTuple):
+    """What is the same on all edges: the state itself or a pool of 3x3.
+
+    Attributes:
+        kind: A key of `TERMS`.
+        norm: Whether a BN without scale and shift follows.
+        running: Its statistics; None normalises by the batch.
+    """
+
+    kind: str
+    norm: bool = False
+    running: Moments | None = None
+
+    def plain(self, x: Tensor, stride: int, eps: float) -> Tensor:
+        """Return its value for a state in plain steps, differentiable any number of times."""
+        if self.kind == "max_pool_3x3":
+            x = F.max_pool2d(x, 3, stride, padding=1)
+        elif self.kind == "avg_pool_3x3":
+            x = F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False)
+        return F.batch_norm(x, None, None, training=True, momentum=0.0, eps=eps) if self.norm else x
+
+
+class Known(NamedTuple):
+    """Statistics that were used.
+
+    Attributes:
+        operations: Of the convolutions of each operation.
+        terms: Of each term that has a BN.
+    """
+
+    operations: list[list[Moments]]
+    terms: list[Moments | None]
+
+
+class _FanForm(NamedTuple):
     """What a fan consists of, beside its tensors."""
 
-    operations: tuple[tuple[tuple[int, ...], int, int, int], ...]
+    operations: tuple[Form, ...]
     running: tuple[Sequence[Moments] | None, ...]
+    terms: tuple[Term, ...]
     stride: int
     edges: int
     eps: float
 
-    def num_tensors(self) -> int:
-        return sum(2 * repeats for *_, repeats in self.operations)
-
     def weights(self, tensors: Sequence[Tensor]) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
         """Yield kernels and mixing of each operation."""
         first = 0
-        for *_, repeats in self.operations:
-            yield tensors[first : first + repeats], tensors[first + repeats : first + 2 * repeats]
-            first += 2 * repeats
+        for own in self.operations:
+            middle, last = first + own.repeats, first + 2 * own.repeats
+            yield tensors[first:middle], tensors[middle:last]
+            first = last
 
 
 @cache
@@ -133,37 +194,35 @@ def can_compute(x: Tensor) -> bool:
 def fan(
     x: Tensor,
     stride: int,
-    operations: Sequence[Separable],
-    shared: Sequence[Tensor],
+    operations: Sequence[Operation],
+    terms: Sequence[Term],
     factors: Tensor,
     eps: float,
-) -> tuple[Sequence[Tensor], list[list[Moments]]]:
-    """Return the weighted sum of separable convolutions and of shared terms on every edge.
+) -> tuple[Sequence[Tensor], Known]:
+    """Return the weighted sum of operations and of shared terms on every edge.
 
     Args:
-        x: After the ReLU.
-        stride: 1 or 2, of the first convolutions.
-        operations: At least one.
-        shared: Terms [N, C, H', W'] that are the same on all edges.
+        x: Before the ReLU that all operations begin with.
+        stride: 1 or 2, of the first convolutions and of the pools.
+        operations: Of the edges.
+        terms: What all edges share.
         factors: What each operation and then each term is multiplied with, on each edge [operations + terms, n].
         eps: Of the BN.
 
     Returns:
-        For each edge [N, C, H', W']; and for each operation the statistics of its normalisations.
+        For each edge [N, C, H', W']; and the statistics of the normalisations.
 
     Raises:
         RuntimeError: The kernels were not built, or a gradient is wanted with running statistics.
     """
-    if any(own.running is not None for own in operations) and torch.is_grad_enabled():
+    if any(own.running is not None for own in (*operations, *terms)) and torch.is_grad_enabled():
         raise RuntimeError("the kernels have no gradient with running statistics.")
-    form = _Form(
-        tuple((own.edges, own.kernel, own.dilation, len(own.kernels)) for own in operations),
-        tuple(own.running for own in operations), stride, factors.shape[1], eps,
-    )  # fmt: skip
-    moments: list[list[Moments]] = []
-    weights = [weight for own in operations for weight in (*own.kernels, *own.mixing)]
-    outputs = _Fan_.apply(form, moments, factors.contiguous(), _pixels(x), *weights, *(_pixels(term) for term in shared))
-    return outputs, moments
+    forms, running = tuple(own.form for own in operations), tuple(own.running for own in operations)
+    form = _FanForm(forms, running, tuple(terms), stride, factors.shape[1], eps)
+    known = Known([], [])
+    weights = [weight for own in operations for weight in own.weights]
+    outputs = _Fan_.apply(form, known, factors.contiguous(), _pixels(x), *weights)
+    return outputs, known
 
 
 class _Call:
@@ -174,43 +233,63 @@ class _Call:
         x: Its input.
         factors: [operations + terms, n].
         weights: Of its operations.
-        shared: Its terms.
-        z: Outputs of the depthwise convolutions [convolutions, ...].
-        small: Statistics of every convolution, one after the other.
+        z: Outputs of convolutions and pools, in lanes, one after the other.
+        small: Statistics of each of them, likewise.
     """
 
     def __init__(
-        self, form: _Form, x: Tensor, factors: Tensor, weights: Sequence[Tensor], shared: Sequence[Tensor], z: Tensor,
-        small: Tensor,
-    ) -> None:  # fmt: skip
-        self.kept: list[Any] = []
+        self, form: _FanForm, x: Tensor, factors: Tensor, weights: Sequence[Tensor], z: Tensor, small: Tensor
+    ) -> None:
+        self.kept: list[Any] = [factors, z, small]
         self.kind = _KINDS[x.dtype]
-        self.operations = (_Operation * len(form.operations))()
-        self.moments: list[list[Moments]] = []
-        channels, unit, start = x.shape[1], 0, 0
-        for index, (own, spec, (kernels, mixing)) in enumerate(
-            zip(self.operations, form.operations, form.weights(weights), strict=True)
-        ):
-            edges, own.kernel, own.dilation, own.repeats = spec
-            own.rows, own.factors = _rows(edges, form.edges), self.pointer(factors[index])
-            count = len(edges) * channels
-            running = form.running[index]
-            self.moments.append([])
+        self.known = Known([], [])
+        self._next = [z.data_ptr(), small.data_ptr()]
+        self._sizes = _Sizes.of(form, x)
+        self._small, self._start = small, 0
+        self.operations = (_Operation * max(1, len(form.operations)))()
+        self.terms = (_Term * max(1, len(form.terms)))()
+        places = (factors.data_ptr() + row * form.edges * factors.element_size() for row in range(len(factors)))
+        triples = zip(form.operations, form.running, form.weights(weights), strict=True)
+        for own, (spec, running, (kernels, mixing)) in zip(self.operations, triples, strict=False):
+            own.kernel, own.dilation, own.repeats, own.dense = spec[1:]
+            own.rows, own.factors = _rows(spec.edges, form.edges), next(places)
+            self.known.operations.append([])
             for number in range(own.repeats):
                 own.kernels[number], own.mixing[number] = self.pointer(kernels[number]), self.pointer(mixing[number])
-                own.z[number] = z[unit].data_ptr()
-                half, known = small[start : start + count * channels], small[start + count * channels :][: 4 * count]
-                own.half[number], own.known[number] = half.data_ptr(), known.data_ptr()
-                self.moments[-1].append(Moments(*known.view(4, len(edges), channels)[2:].unbind()))
+                own.z[number] = self._take(0, self._sizes.unit)
+                own.known[number], moments = self._statistics(len(spec.edges))
+                own.half[number] = self._take(1, spec.small(x.shape[1]) - 4 * len(spec.edges) * x.shape[1])
+                self.known.operations[-1].append(moments)
                 if running is not None:
                     own.running[number] = self.pointer(torch.stack(running[number]))
-                start, unit = start + count * (channels + 4), unit + 1
+        for term, shared in zip(self.terms, form.terms, strict=False):
+            term.kind, term.norm, term.factors = TERMS[shared.kind], shared.norm, next(places)
+            if term.kind:
+                term.z = self._take(0, self._sizes.pool)
+            if term.norm:
+                term.known, moments = self._statistics(1)
+            self.known.terms.append(moments if term.norm else None)
+            if shared.running is not None:
+                term.running = self.pointer(torch.stack(shared.running))
         self.fan = _Fan(
-            batch=x.shape[0], channels=channels, height=x.shape[2], width=x.shape[3], stride=form.stride,
+            batch=x.shape[0], channels=x.shape[1], height=x.shape[2], width=x.shape[3], stride=form.stride,
             edges=form.edges, threads=torch.get_num_threads(), num_operations=len(form.operations),
-            num_shared=len(shared), eps=form.eps, x=x.data_ptr(), operations=ctypes.addressof(self.operations),
-            shared=self.pointers(shared), shares=factors.data_ptr() + len(form.operations) * factors.stride(0) * factors.element_size(),
+            num_terms=len(form.terms), eps=form.eps, x=x.data_ptr(), operations=ctypes.addressof(self.operations),
+            terms=ctypes.addressof(self.terms),
         )  # fmt: skip
+
+    def _take(self, which: int, count: int) -> int:
+        """Return the address of the next numbers of z or (1) of the small ones."""
+        address = self._next[which]
+        self._next[which] += count * self._small.element_size()
+        self._start += count * which
+        return address
+
+    def _statistics(self, rows: int) -> tuple[int, Moments]:
+        """Return the address of the next statistics, and the mean and variance in them."""
+        first = self._start
+        address = self._take(1, 4 * rows * self._sizes.channels)
+        return address, Moments(*self._small[first : self._start].view(4, rows, -1)[2:].unbind())
 
     def pointer(self, tensor: Tensor) -> int:
         """Return the address of a tensor's numbers, one beside the other."""
@@ -257,80 +336,120 @@ def _pixels(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+class _Sizes(NamedTuple):
+    """How many numbers there are.
+
+    Attributes:
+        channels: C.
+        unit: Of the z of a convolution.
+        pool: Of the output of a pool.
+        z: Of all of them.
+        small: Of all statistics.
+        hidden: Of the z of one convolution of every operation that has two.
+    """
+
+    channels: int
+    unit: int
+    pool: int
+    z: int
+    small: int
+    hidden: int
+
+    @classmethod
+    def of(cls, form: _FanForm, x: Tensor) -> _Sizes:
+        """Count."""
+        batch, channels, height, width = x.shape
+        group = LANES * batch * -(-height // form.stride) * -(-width // form.stride)
+        unit, pool = group * num_lanes(channels, form.edges), group * num_lanes(channels, 1)
+        small = sum(own.repeats * own.small(channels) for own in form.operations)
+        return cls(
+            channels=channels, unit=unit, pool=pool,
+            z=unit * sum(own.repeats for own in form.operations)
+            + pool * sum(term.kind != "skip_connect" for term in form.terms),
+            small=small + 4 * channels * sum(term.norm for term in form.terms),
+            hidden=unit * sum(own.repeats == 2 for own in form.operations),
+        )  # fmt: skip
+
+
 class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structure
     """For each edge the weighted sum of its operations and of the shared terms."""
 
     @staticmethod
     def forward(
-        ctx: Any, form: _Form, moments: list[list[Moments]], factors: Tensor, x: Tensor, *tensors: Tensor
+        ctx: Any, form: _FanForm, known: Known, factors: Tensor, x: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        weights, shared = tensors[: form.num_tensors()], tensors[form.num_tensors() :]
+        sizes = _Sizes.of(form, x)
+        z, small = x.new_empty(sizes.z), x.new_empty(sizes.small)
         batch, channels = x.shape[:2]
         height, width = (-(-size // form.stride) for size in x.shape[2:])
-        units = sum(repeats for *_, repeats in form.operations)
-        z = x.new_empty(units, batch, num_lanes(channels, form.edges), height * width, LANES)
-        rows = sum(len(edges) * repeats for edges, *_, repeats in form.operations)
-        small = x.new_empty(rows * channels * (channels + 4))
-        call = _Call(form, x, factors, weights, shared, z, small)
-        outputs = [
-            x.new_empty(batch, height, width, channels).permute(0, 3, 1, 2) for _ in range(form.edges)
-        ]
+        outputs = [x.new_empty(batch, height, width, channels).permute(0, 3, 1, 2) for _ in range(form.edges)]
+        call = _Call(form, x, factors, weights, z, small)
         call.fan.outputs = call.pointers(outputs)
         call.run("forward")
-        moments += call.moments
-        ctx.save_for_backward(x, factors, *weights, *shared, z, small)
+        known.operations[:], known.terms[:] = call.known
+        ctx.save_for_backward(x, factors, *weights, z, small)
         ctx.form = form
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        form, (x, factors, *tensors, z, small) = ctx.form, ctx.saved_tensors
-        weights, shared = tensors[: form.num_tensors()], tensors[form.num_tensors() :]
+        form, (x, factors, *weights, z, small) = ctx.form, ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            present = [index for index, grad in enumerate(grads) if grad is not None]
-            compute = partial(_step_by_step, form, present)
-            return None, None, *differentiable(compute, (factors, x, *tensors), [grads[index] for index in present])
-        wants_x, wanted = ctx.needs_input_grad[3], ctx.needs_input_grad[4:]
-        call = _Call(form, x, factors, weights, shared, z, small)
-        of_factors = torch.zeros_like(factors)
-        of_x = torch.empty_like(x) if wants_x else None
-        of_weights = [torch.empty_like(weight) for weight in weights] if any(wanted[: len(weights)]) else []
-        of_shared = [torch.empty_like(term) if want else None for term, want in zip(shared, wanted[len(weights) :], strict=True)]
-        if of_weights:
-            for own, (kernels, mixing) in zip(call.operations, form.weights(of_weights), strict=True):
-                for number in range(own.repeats):
-                    own.grad_kernels[number], own.grad_mixing[number] = kernels[number].data_ptr(), mixing[number].data_ptr()
-        for own, row in zip(call.operations, of_factors, strict=False):
+            present = {edge: grad for edge, grad in enumerate(grads) if grad is not None}
+            compute = partial(_step_by_step, form, list(present))
+            return None, None, *differentiable(compute, (factors, x, *weights), list(present.values()))
+        wants_x, wants_weights = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
+        call = _Call(form, x, factors, weights, z, small)
+        of_factors, of_x = torch.zeros_like(factors), torch.empty_like(x) if wants_x else None
+        of_weights = [torch.empty_like(weight) if wants_weights else None for weight in weights]
+        if wants_weights:
+            for own, parts in zip(call.operations, form.weights(of_weights), strict=True):
+                for number, (kernels, mixing) in enumerate(zip(*parts, strict=True)):
+                    own.grad_kernels[number], own.grad_mixing[number] = kernels.data_ptr(), mixing.data_ptr()
+        places = (*call.operations[: len(form.operations)], *call.terms[: len(form.terms)])
+        for own, row in zip(places, of_factors, strict=True):
             own.grad_factors = row.data_ptr()
-        deep = [repeats for *_, repeats in form.operations].count(2)
-        scratch = torch.empty_like(z[:deep])
+        scratch = x.new_empty(_Sizes.of(form, x).hidden)
         call.fan.grads = call.pointers([None if grad is None else _pixels(grad) for grad in grads])
         call.fan.grad_x = None if of_x is None else of_x.data_ptr()
-        call.fan.grad_shared = call.pointers(of_shared)
-        call.fan.grad_shares = of_factors[len(form.operations) :].data_ptr()
         call.fan.hidden_grads = scratch.data_ptr()
         call.run("backward")
-        return None, None, of_factors, of_x, *(of_weights or [None] * len(weights)), *of_shared
+        return None, None, of_factors, of_x, *of_weights
 
 
-def _step_by_step(form: _Form, present: Sequence[int], factors: Tensor, x: Tensor, *tensors: Tensor) -> list[Tensor]:
+def _step_by_step(form: _FanForm, present: Sequence[int], factors: Tensor, x: Tensor, *weights: Tensor) -> list[Tensor]:
     """Return some edges' sums in plain steps, differentiable any number of times."""
     sums: dict[int, list[Tensor]] = {edge: [] for edge in present}
-    weights, shared = tensors[: form.num_tensors()], tensors[form.num_tensors() :]
-    for index, ((edges, kernel, dilation, repeats), (kernels, mixing)) in enumerate(
-        zip(form.operations, form.weights(weights), strict=True)
-    ):
-        output, stride = repeated(x, len(edges)), form.stride
-        for number in range(repeats):
-            output = F.relu(output) if number else output
-            square = kernels[number].reshape(-1, 1, kernel, kernel)
-            output, _ = normalised(Unit(output, square, mixing[number], stride, dilation), None, form.eps)
-            stride = 1
-        for edge, part in zip(edges, output.chunk(len(edges), dim=1), strict=True):
+    activated = F.relu(x)
+    for index, (own, (kernels, mixing)) in enumerate(zip(form.operations, form.weights(weights), strict=True)):
+        output = (_dense if own.dense else _separable)(own, activated, form.stride, kernels, mixing, form.eps)
+        for edge, part in zip(own.edges, output.chunk(len(own.edges), dim=1), strict=True):
             if edge in sums:
                 sums[edge].append(factors[index, edge] * part)
-    for index, term in enumerate(shared, start=len(form.operations)):
-        for edge, own in sums.items():
-            own.append(factors[index, edge] * term)
-    return [torch.stack(own).sum(0) for own in sums.values()]
+    for index, term in enumerate(form.terms, start=len(form.operations)):
+        value = term.plain(x, form.stride, form.eps)
+        for edge, terms in sums.items():
+            terms.append(factors[index, edge] * value)
+    return [torch.stack(terms).sum(0) for terms in sums.values()]
+
+
+def _dense(
+    form: Form, activated: Tensor, stride: int, kernels: Sequence[Tensor], mixing: Sequence[Tensor], eps: float
+) -> Tensor:
+    """Return all edges' outputs [N, m*C, H', W'] of an ordinary convolution in plain steps."""
+    weight = kernels[0].reshape(-1, activated.shape[1], form.kernel, form.kernel)
+    output = F.conv2d(activated, weight, mixing[0].flatten(), stride, padding=form.kernel // 2)
+    return F.batch_norm(output, None, None, training=True, momentum=0.0, eps=eps)
+
+
+def _separable(
+    form: Form, activated: Tensor, stride: int, kernels: Sequence[Tensor], mixing: Sequence[Tensor], eps: float
+) -> Tensor:
+    """Return those of separable convolutions."""
+    output = repeated(activated, len(form.edges))
+    for number, (kernel, matrix) in enumerate(zip(kernels, mixing, strict=True)):
+        square = kernel.reshape(-1, 1, form.kernel, form.kernel)
+        unit = Unit(F.relu(output) if number else output, square, matrix, 1 if number else stride, form.dilation)
+        output, _ = normalised(unit, None, eps)
+    return output

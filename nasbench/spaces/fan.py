@@ -11,10 +11,10 @@ import numpy.typing as npt
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from nasbench.spaces.banks import Bank, ConvBank, HalvingBank, Notes, SeparableBank
+from nasbench.spaces.banks import Bank, ConvBank, HalvingBank, Notes, SeparableBank, Statistics
 from nasbench.spaces.fan_pass import FanPass, Term
 from nasbench.spaces.group_weights import GroupWeights, Weighted
-from nasbench.spaces.ops import BatchNorm, build
+from nasbench.spaces.ops import build
 
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 WITHOUT_INPUT = ("none", "noise")
@@ -65,7 +65,7 @@ class Fan(nn.Module):
         for name in POOLS:
             if any(name in names for names in candidates):
                 pool = build(name, channels, stride, affine=False)
-                self.pools[name] = nn.Sequential(pool, BatchNorm(channels, affine=False)) if pool_norm else pool
+                self.pools[name] = nn.Sequential(pool, Statistics(1, channels)) if pool_norm else pool
         self.first_rows: dict[str, int] = {}
         self.recompute = self.kernels = False
 

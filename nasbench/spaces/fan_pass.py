@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from torch.utils.checkpoint import checkpoint
 
 from nasbench.spaces import compiled, few_launches
-from nasbench.spaces.banks import JoinedStatistics, Notes, Rows, SeparableBank
+from nasbench.spaces.banks import Bank, ConvBank, JoinedStatistics, Notes, Rows, SeparableBank, statistics_of
 from nasbench.spaces.depthwise import Windows
 from nasbench.spaces.group_weights import GroupWeights, Weighted
 from nasbench.spaces.separable import Unit, hidden, repeated
@@ -109,10 +109,10 @@ class FanPass:
         found: list[list[Weighted]] = [[] for _ in live]
         numbers = tuple(edges[edge] for edge in live)
         placed = [(term, Place(tuple(index[edge] for edge in term.edges), term.columns)) for term in terms]
-        separable = [pair for pair in placed if isinstance(self.banks.get(pair[0].name), SeparableBank)]
+        separable = [pair for pair in placed if self._is_joined(pair[0].name)]
         shared = [pair for pair in placed if pair[0].name not in self.weights]
         own = [pair for pair in placed if pair not in separable and pair not in shared]
-        if separable:
+        if separable or (self.kernels and shared):
             for terms_of_edge, part in zip(found, self._sum(separable, shared, numbers, group), strict=True):
                 terms_of_edge.append(Weighted(None, part))
         for term, place in own:
@@ -121,7 +121,7 @@ class FanPass:
             output = self.banks[term.name](self._activated, weights, rows, scale, self.stride)
             for edge, part in zip(place.edges, _pieces(output, len(place.edges)), strict=True):
                 found[edge].append(Weighted(None, part))
-        if not separable:  # few terms: each is added to its node's sum as it is
+        if not separable and not self.kernels:  # few terms: each is added to its node's sum as it is
             for term, place in shared:
                 for edge, column in zip(*place, strict=True):
                     weight = group.weights[edges[live[edge]]][column]
@@ -172,11 +172,11 @@ class FanPass:
             numbers: The n edges by their numbers in the cell.
             group: Weights of the cell's edges.
         """
-        tensors = [self._shared(term.name) for term, _ in shared]
         places = [place for _, place in shared]
         if self.kernels:
             factors = _shares([*(place for _, place in separable), *places], numbers, group)
-            return self._checkpointed(partial(self._by_kernels, separable, tensors, factors))
+            return self._checkpointed(partial(self._by_kernels, separable, [term.name for term, _ in shared], factors))
+        tensors = [self._shared(term.name) for term, _ in shared]
         alike = self._alike(separable, len(numbers))
         if self.few_launches:
             joined = _joined_places([pair for members in alike for pair in members])
@@ -189,7 +189,7 @@ class FanPass:
     def _checkpointed(self, compute: Callable[[], tuple[Any, Notes]]) -> Any:
         """Return what is computed, and keep its notes."""
         if self.recompute:
-            _ = self._activated  # kept
+            _ = self.kernels or self._activated  # kept
             total, notes = checkpoint(compute, use_reentrant=False)
         else:
             total, notes = compute()
@@ -198,36 +198,42 @@ class FanPass:
 
     def _have_kernels(self) -> bool:
         """Whether there are kernels for what is done here: not for gradients with running statistics."""
-        norms = [bank.statistics(0) for bank in self.banks.values() if isinstance(bank, SeparableBank)]
-        return bool(norms) and (norms[0].by_batch or not torch.is_grad_enabled())
+        norms = [module for part in (*self.banks.values(), *self.pools.values()) for module in statistics_of(part)]
+        return all(norm.by_batch for norm in norms) or not torch.is_grad_enabled()
+
+    def _is_joined(self, name: str) -> bool:
+        """Whether an operation is computed together with others and with what edges share."""
+        bank = self.banks.get(name)
+        return isinstance(bank, SeparableBank) or (self.kernels and self.stride == 1 and isinstance(bank, ConvBank))
 
     def _by_kernels(
-        self, separable: Sequence[Placed], shared: Sequence[Tensor], factors: Tensor
+        self, placed: Sequence[Placed], shared: Sequence[str], factors: Tensor
     ) -> tuple[Sequence[Tensor], Notes]:
         """Compute the same by the compiled kernels; see `nasbench.spaces.compiled`."""
         operations, norms = [], []
-        for term, place in separable:
-            bank: SeparableBank = self.banks[term.name]
+        for term, place in placed:
+            bank = self.banks[term.name]
             rows, weights = self._rows(term)
-            dilation, repeats = bank.form
-            own = [JoinedStatistics([bank.statistics(number)], [rows]) for number in range(repeats)]
+            own = [JoinedStatistics([norm], [rows]) for norm in statistics_of(bank)]
             running = None if own[0].by_batch else [norm.running() for norm in own]
-            operations.append(
-                compiled.Separable(
-                    place.edges, bank.kernel, dilation, weights[:repeats], weights[repeats:], running
-                )
-            )
-            norms.append(own)
-        outputs, moments = compiled.fan(
-            self._activated, self.stride, operations, shared, factors, norms[0][0].eps
-        )
-        pixels = outputs[0].numel() // outputs[0].shape[1]
-        notes = [
-            (norm, found, pixels)
-            for own, all_found in zip(norms, moments, strict=True)
-            for norm, found in zip(own, all_found, strict=True)
+            operations.append(compiled.Operation(_kernel_form(bank, place.edges), weights, running))
+            norms += own
+        pools = [self._pool_norm(name) for name in shared]
+        terms = [
+            compiled.Term(name, norm is not None, None if norm is None or norm.by_batch else norm.running())
+            for name, norm in zip(shared, pools, strict=True)
         ]
-        return outputs, notes
+        eps = next((norm.eps for norm in (*norms, *pools) if norm is not None), 0.0)
+        outputs, known = compiled.fan(self.seen, self.stride, operations, terms, factors, eps)
+        pixels = outputs[0].numel() // outputs[0].shape[1]
+        moments = [*(own for of_operation in known.operations for own in of_operation), *known.terms]
+        used = zip((*norms, *pools), moments, strict=True)
+        return outputs, [(norm, own, pixels) for norm, own in used if norm is not None and own is not None]
+
+    def _pool_norm(self, name: str) -> JoinedStatistics | None:
+        """Return the BN after a pool."""
+        norms = statistics_of(self.pools[name]) if name in self.pools else []
+        return JoinedStatistics(norms, [slice(0, 1)]) if norms else None
 
     def _alike(self, separable: Sequence[Placed], count: int) -> list[Sequence[Placed]]:
         """Return what is computed as one convolution.
@@ -301,6 +307,13 @@ class FanPass:
                 notes.append((norm, moments, x.numel() // x.shape[1]))
                 stride = 1
         return unit, norm
+
+
+def _kernel_form(bank: Bank, edges: tuple[int, ...]) -> compiled.Form:
+    """Return what the compiled kernels are told of an operation."""
+    if isinstance(bank, SeparableBank):
+        return compiled.Form(edges, bank.kernel, *bank.form)
+    return compiled.Form(edges, bank.form[-1], dense=True)
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

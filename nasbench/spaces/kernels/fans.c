@@ -11,13 +11,15 @@
 #include "fan.h"
 
 #define MAX_OPERATIONS 16
+#define MAX_TERMS 4
+#define CHUNKS 8 /* of images, whose gradients of kernels are added up before those of others are known */
 
 /* Scratch memory of a thread, kept from call to call; the first ones are used by the thread that calls. */
-enum { PARTS = 0, PREPARED_LANES, PARTS_OF_KERNELS, PARTS_OF_SHARES, SUMS, /* of the caller */
-       PADDED = 8, HIDDEN, SLAB, OTHER_SLAB, GRADS, GRAD_X, TILES, SHARED };
+enum { PARTS = 0, PREPARED_LANES, PARTS_OF_KERNELS, PARTS_OF_SHARES, PARTS_OF_TERMS, SUMS, /* of one thread alone or of all */
+       PADDED, HIDDEN, SLAB, OTHER_SLAB, GRADS, GRAD_X, TILES, TERM_SLABS, RAW, RAW_GRAD, PLACES };
 
 static void *scratch_bytes(int place, int64_t bytes) {
-    static _Thread_local struct { void *memory; int64_t bytes; } places[16];
+    static _Thread_local struct { void *memory; int64_t bytes; } places[PLACES];
     if (places[place].bytes < bytes) {
         free(places[place].memory);
         bytes = (bytes + 4095) / 4096 * 4096;

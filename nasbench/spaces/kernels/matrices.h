@@ -2,10 +2,11 @@
 
 /* What the passes need of one convolution, in lanes of all clusters. */
 typedef struct {
-    int64_t kernel, dilation, stride, size;
+    int64_t kernel, dilation, stride, size, dense, taps; /* taps: vectors of a group's kernels */
     const int64_t *rows;
-    V *kernels, *mirrored; /* [total][k*k] */
+    V *kernels, *mirrored; /* [total][k*k]; dense: [clusters][k*k][groups][inputs] */
     V *mean, *bias;        /* [total]: output = matrix (z - mean) + bias */
+    V *gain;               /* [total]: dense has it in place of the matrices */
     V *matrix;             /* [total][inputs] */
     V *back, *square;      /* [total][inputs]: grad of z = back g + square (z - mean) + shift */
     V *shift;              /* [total] */
@@ -180,6 +181,90 @@ static void NAME(know_gradients)(const Fan *fan, const L *l, const Operation *op
     free(product);
 }
 
+/* Statistics of one cluster of an ordinary convolution; its parts are [groups] means and [groups] sums of squares. */
+static void NAME(know_dense)(const Fan *fan, const L *l, const Operation *operation, PREPARED *prepared,
+                             const REAL *scale, int64_t cluster, const V *parts, int64_t stride) {
+    int64_t c = l->channels, groups = l->groups, m = prepared->size, edge, channel;
+    const REAL *running = operation->running[0], *bias = operation->mixing[0];
+    REAL *known = operation->known[0];
+    for (int64_t group = 0; group < groups; group++)
+        for (int64_t i = 0; i < 16; i++) {
+            if (!NAME(lane)(l, cluster, group, i, &edge, &channel) || prepared->rows[edge] < 0) continue;
+            int64_t at = prepared->rows[edge] * c + channel, to = cluster * groups + group;
+            double mean = 0, squares = 0;
+            REAL own = bias ? bias[at] : 0, shift = 0, middle, variance;
+            if (running) {
+                middle = running[at], variance = running[m * c + at];
+            } else {
+                for (int64_t n = 0; n < fan->batch; n++) mean += parts[n * stride + group][i];
+                mean /= (double)fan->batch;
+                for (int64_t n = 0; n < fan->batch; n++) {
+                    double away = parts[n * stride + group][i] - mean;
+                    squares += parts[n * stride + groups + group][i] + (double)l->pixels * away * away;
+                }
+                middle = (REAL)mean + own, variance = (REAL)(squares / (double)(fan->batch * l->pixels));
+            }
+            REAL inverse = (REAL)1 / (REAL)sqrt((double)variance + fan->eps);
+            REAL factor = scale ? inverse * scale[edge] : inverse;
+            if (running) shift = (own - middle) * factor;
+            known[at] = (REAL)mean, known[m * c + at] = inverse;
+            known[2 * m * c + at] = middle, known[3 * m * c + at] = variance;
+            prepared->mean[to][i] = (REAL)mean, prepared->bias[to][i] = shift, prepared->gain[to][i] = factor;
+        }
+}
+
+/* Its gradients: `sums` are [groups] of g and [groups] of g (z - mean). */
+static void NAME(know_dense_gradients)(const Fan *fan, const L *l, const Operation *operation, PREPARED *prepared,
+                                       const REAL *scale, int64_t cluster, const REAL *sums, REAL *grad_scale) {
+    int64_t c = l->channels, groups = l->groups, m = prepared->size, edge, channel;
+    REAL count = (REAL)(fan->batch * l->pixels);
+    const REAL *inverses = (const REAL *)operation->known[0] + m * c;
+    for (edge = NAME(first_edge)(l, cluster); grad_scale && edge < NAME(last_edge)(l, cluster); edge++)
+        if (prepared->rows[edge] >= 0) grad_scale[edge] = 0;
+    for (int64_t group = 0; group < groups; group++)
+        for (int64_t i = 0; i < 16; i++) {
+            if (!NAME(lane)(l, cluster, group, i, &edge, &channel) || prepared->rows[edge] < 0) continue;
+            int64_t at = prepared->rows[edge] * c + channel, to = cluster * groups + group;
+            REAL inverse = inverses[at], factor = scale ? inverse * scale[edge] : inverse;
+            REAL of_factor = sums[16 * (groups + group) + i];
+            prepared->gain[to][i] = factor;
+            prepared->square[to][i] = -of_factor * factor * inverse * inverse / count;
+            prepared->shift[to][i] = -factor * sums[16 * group + i] / count;
+            if (grad_scale) grad_scale[edge] += of_factor * inverse;
+            if (operation->grad_mixing[0]) ((REAL *)operation->grad_mixing[0])[at] = 0; /* the BN takes a bias away */
+        }
+}
+
+/* Weights [m, C, C, k*k] of ordinary convolutions in lanes; or mirrored, with outputs and inputs exchanged. */
+static void NAME(spread_dense)(const L *l, const PREPARED *prepared, int64_t cluster, const REAL *weights, int mirrored) {
+    int64_t c = l->channels, taps = prepared->kernel * prepared->kernel, per = l->groups * l->inputs, edge, channel;
+    REAL *to = (REAL *)((mirrored ? prepared->mirrored : prepared->kernels) + cluster * taps * per);
+    for (int64_t group = 0; group < l->groups; group++)
+        for (int64_t i = 0; i < 16; i++) {
+            if (!NAME(lane)(l, cluster, group, i, &edge, &channel) || prepared->rows[edge] < 0) continue;
+            const REAL *own = weights + prepared->rows[edge] * c * c * taps;
+            for (int64_t j = 0; j < c; j++) {
+                const REAL *from = own + (mirrored ? j * c + channel : channel * c + j) * taps;
+                REAL *lane = to + (group * l->inputs + j) * 16 + i;
+                for (int64_t tap = 0; tap < taps; tap++) lane[tap * per * 16] = from[mirrored ? taps - 1 - tap : tap];
+            }
+        }
+}
+
+/* Gradients of such weights out of lanes. */
+static void NAME(fold_dense)(const L *l, const PREPARED *prepared, int64_t cluster, REAL *grad, const REAL *lanes) {
+    int64_t c = l->channels, taps = prepared->kernel * prepared->kernel, per = l->groups * l->inputs, edge, channel;
+    for (int64_t group = 0; group < l->groups; group++)
+        for (int64_t i = 0; i < 16; i++) {
+            if (!NAME(lane)(l, cluster, group, i, &edge, &channel) || prepared->rows[edge] < 0) continue;
+            for (int64_t j = 0; j < c; j++) {
+                REAL *to = grad + ((prepared->rows[edge] * c + channel) * c + j) * taps;
+                const REAL *lane = lanes + (group * l->inputs + j) * 16 + i;
+                for (int64_t tap = 0; tap < taps; tap++) to[tap] = lane[tap * per * 16];
+            }
+        }
+}
+
 /* Kernels [m, C, k*k] in lanes, and mirrored. */
 static void NAME(spread_kernels)(const L *l, PREPARED *prepared, const REAL *kernels) {
     int64_t taps = prepared->kernel * prepared->kernel, edge, channel;
@@ -196,14 +281,12 @@ static void NAME(spread_kernels)(const L *l, PREPARED *prepared, const REAL *ker
             }
 }
 
-/* Gradients of kernels out of lanes. */
-static void NAME(fold_kernels)(const L *l, const PREPARED *prepared, REAL *grad, const REAL *lanes) {
+/* Gradients of a cluster's kernels out of lanes. */
+static void NAME(fold_kernels)(const L *l, const PREPARED *prepared, int64_t cluster, REAL *grad, const REAL *lanes) {
     int64_t taps = prepared->kernel * prepared->kernel, edge, channel;
-    for (int64_t cluster = 0; cluster < l->clusters; cluster++)
-        for (int64_t group = 0; group < l->groups; group++)
-            for (int64_t i = 0; i < 16; i++)
-                if (NAME(lane)(l, cluster, group, i, &edge, &channel) && prepared->rows[edge] >= 0)
-                    for (int64_t tap = 0; tap < taps; tap++)
-                        grad[(prepared->rows[edge] * l->channels + channel) * taps + tap] =
-                            lanes[((cluster * l->groups + group) * taps + tap) * 16 + i];
+    for (int64_t group = 0; group < l->groups; group++)
+        for (int64_t i = 0; i < 16; i++)
+            if (NAME(lane)(l, cluster, group, i, &edge, &channel) && prepared->rows[edge] >= 0)
+                for (int64_t tap = 0; tap < taps; tap++)
+                    grad[(prepared->rows[edge] * l->channels + channel) * taps + tap] = lanes[(group * taps + tap) * 16 + i];
 }
