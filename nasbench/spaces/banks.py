@@ -43,11 +43,6 @@ class Statistics(BatchNorm):
         super().__init__(num_rows * channels, affine=False)
         self.channels = channels
 
-    @property
-    def by_batch(self) -> bool:
-        """Whether the batch's statistics are used, and not the running ones."""
-        return self.training or self.batch_statistics
-
     def running(self, rows: Rows) -> Moments:
         """Return the running statistics of these rows; views of them where they are a run."""
         mean, variance = self._tables()
@@ -78,14 +73,10 @@ class Statistics(BatchNorm):
         """
         if not self.training:
             return
-        if pixels < 2:
-            raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
         if isinstance(moments, InverseMoments):  # of float32 where the images are of bfloat16, or the other way round
             moments = InverseMoments(*(part.to(self._tables()[0].dtype) for part in moments)).moments(self.eps)
-        unbiased = moments.variance * (pixels / (pixels - 1))
         running = self.running(rows)
-        for before, now in zip(running, (moments.mean, unbiased), strict=True):
-            before.lerp_(now, self.momentum or 0.0)
+        self.move(running, moments, pixels)
         if not isinstance(rows, slice):
             self._store(rows, running)
 

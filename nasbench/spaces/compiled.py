@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import c_double, c_int64, c_void_p
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ LANES = 16
 TERMS = {"skip_connect": 0, "avg_pool_3x3": 1, "max_pool_3x3": 2}
 """What edges may share, with its number in kernels/fan.h; the state itself at stride 1 only."""
 
+T = TypeVar("T")
+
 _KINDS = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -40,7 +43,8 @@ class _Operation(ctypes.Structure):
         *((name, c_int64) for name in ("kernel", "dilation", "repeats", "dense")),
         *((name, c_void_p) for name in ("rows", "factors")),
         *((name, c_void_p * 2) for name in (
-            "kernels", "mixing", "running", "z", "half", "known", "grad_kernels", "grad_mixing",
+            "kernels", "mixing", "gains", "shifts", "running", "z", "half", "known", "grad_kernels", "grad_mixing",
+            "grad_gains", "grad_shifts",
         )),
         ("grad_factors", c_void_p),
     )  # fmt: skip
@@ -78,6 +82,7 @@ class Form(NamedTuple):
         dilation: 1 or 2.
         repeats: Convolutions one after the other, 1 or 2.
         dense: Whether it is one ordinary convolution, of stride 1.
+        affine: Whether its BNs have a scale and a shift.
     """
 
     edges: tuple[int, ...]
@@ -85,6 +90,7 @@ class Form(NamedTuple):
     dilation: int = 1
     repeats: int = 1
     dense: bool = False
+    affine: bool = False
 
     def small(self, channels: int) -> int:
         """Return how many numbers the kernels keep of each of its convolutions, beside z."""
@@ -97,7 +103,8 @@ class Operation(NamedTuple):
     Attributes:
         form: What it is.
         weights: Depthwise [m, C, k*k] of each of its convolutions, then pointwise [m, C, C] of each, output before
-            input channel; of an ordinary one its weight [m, C, C*k*k] and its bias [m, C].
+            input channel; of an ordinary one its weight [m, C, C*k*k] and its bias [m, C], or none [0]. Then, if it is
+            affine, the scale [m, C] of each BN, and the shift of each.
         running: Statistics of each convolution's BN; None normalises by the batch.
     """
 
@@ -150,13 +157,14 @@ class _FanForm(NamedTuple):
     edges: int
     eps: float
 
-    def weights(self, tensors: Sequence[Tensor]) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
-        """Yield kernels and mixing of each operation."""
+    def weights(self, tensors: Sequence[T]) -> Iterator[list[tuple[T, ...]]]:
+        """Yield for each operation what each of its convolutions has: kernels, mixing, and if affine gain and shift."""
         first = 0
         for own in self.operations:
-            middle, last = first + own.repeats, first + 2 * own.repeats
-            yield tensors[first:middle], tensors[middle:last]
-            first = last
+            kinds = 4 if own.affine else 2
+            part = tensors[first : first + kinds * own.repeats]
+            yield [tuple(part[number :: own.repeats]) for number in range(own.repeats)]
+            first += len(part)
 
 
 @cache
@@ -186,9 +194,43 @@ def level() -> str:
     return "none" if library is None else ("baseline", "AVX2", "AVX-512")[library.nasbench_level()]
 
 
-def can_compute(x: Tensor) -> bool:
-    """Return whether the kernels take a tensor: an ordinary one on a CPU, of single or double precision."""
-    return type(x) is Tensor and x.is_cpu and x.dtype in _KINDS and not torch.is_autocast_enabled("cpu")
+class _Switch:
+    """Whether the kernels are used in this process."""
+
+    on = False
+
+
+def use(enabled: bool) -> None:
+    """Choose whether this process computes by the kernels where it can: on a CPU.
+
+    The function is the same but for the order of summation. Where the kernels were not built, a warning says so, and
+    PyTorch's operators are used.
+    """
+    _Switch.on = enabled and available()
+    if enabled and not available():
+        warnings.warn(
+            "The compiled kernels were not built when this package was installed (is there a C compiler?). PyTorch's "
+            "operators are used: the same function, slower, with other last digits.", RuntimeWarning, stacklevel=2,
+        )  # fmt: skip
+
+
+@contextmanager
+def used(enabled: bool = True) -> Iterator[None]:
+    """Use the kernels, or not, inside the block only."""
+    before = _Switch.on
+    use(enabled)
+    try:
+        yield
+    finally:
+        _Switch.on = before
+
+
+def wanted_for(x: Tensor) -> bool:
+    """Return whether what is computed of a tensor is computed by the kernels.
+
+    They take ordinary tensors of single or double precision on a CPU.
+    """
+    return _Switch.on and type(x) is Tensor and x.is_cpu and x.dtype in _KINDS and not torch.is_autocast_enabled("cpu")
 
 
 def fan(
@@ -250,12 +292,13 @@ class _Call:
         self.terms = (_Term * max(1, len(form.terms)))()
         places = (factors.data_ptr() + row * form.edges * factors.element_size() for row in range(len(factors)))
         triples = zip(form.operations, form.running, form.weights(weights), strict=True)
-        for own, (spec, running, (kernels, mixing)) in zip(self.operations, triples, strict=False):
-            own.kernel, own.dilation, own.repeats, own.dense = spec[1:]
+        for own, (spec, running, parts) in zip(self.operations, triples, strict=False):
+            own.kernel, own.dilation, own.repeats, own.dense = spec[1:5]
             own.rows, own.factors = _rows(spec.edges, form.edges), next(places)
             self.known.operations.append([])
-            for number in range(own.repeats):
-                own.kernels[number], own.mixing[number] = self.pointer(kernels[number]), self.pointer(mixing[number])
+            for number, tensors in enumerate(parts):
+                for places_of, tensor in zip((own.kernels, own.mixing, own.gains, own.shifts), tensors, strict=False):
+                    places_of[number] = self.pointer(tensor)
                 own.z[number] = self._take(0, self._sizes.unit)
                 own.known[number], moments = self._statistics(len(spec.edges))
                 own.half[number] = self._take(1, spec.small(x.shape[1]) - 4 * len(spec.edges) * x.shape[1])
@@ -291,11 +334,11 @@ class _Call:
         address = self._take(1, 4 * rows * self._sizes.channels)
         return address, Moments(*self._small[first : self._start].view(4, rows, -1)[2:].unbind())
 
-    def pointer(self, tensor: Tensor) -> int:
-        """Return the address of a tensor's numbers, one beside the other."""
+    def pointer(self, tensor: Tensor) -> int | None:
+        """Return the address of a tensor's numbers, one beside the other; None for an empty tensor."""
         tensor = tensor.contiguous()
         self.kept.append(tensor)
-        return tensor.data_ptr()
+        return tensor.data_ptr() or None
 
     def pointers(self, tensors: Sequence[Tensor | None]) -> int:
         """Return the address of the addresses of tensors in channels_last memory."""
@@ -402,11 +445,13 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
         wants_x, wants_weights = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
         call = _Call(form, x, factors, weights, z, small)
         of_factors, of_x = torch.zeros_like(factors), torch.empty_like(x) if wants_x else None
-        of_weights = [torch.empty_like(weight) if wants_weights else None for weight in weights]
+        of_weights = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
         if wants_weights:
-            for own, parts in zip(call.operations, form.weights(of_weights), strict=True):
-                for number, (kernels, mixing) in enumerate(zip(*parts, strict=True)):
-                    own.grad_kernels[number], own.grad_mixing[number] = kernels.data_ptr(), mixing.data_ptr()
+            for own, parts in zip(call.operations, form.weights(of_weights), strict=False):
+                for number, tensors in enumerate(parts):
+                    grads_of = (own.grad_kernels, own.grad_mixing, own.grad_gains, own.grad_shifts)
+                    for places_of, tensor in zip(grads_of, tensors, strict=False):
+                        places_of[number] = tensor.data_ptr() or None
         places = (*call.operations[: len(form.operations)], *call.terms[: len(form.terms)])
         for own, row in zip(places, of_factors, strict=True):
             own.grad_factors = row.data_ptr()
@@ -415,15 +460,15 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
         call.fan.grad_x = None if of_x is None else of_x.data_ptr()
         call.fan.hidden_grads = scratch.data_ptr()
         call.run("backward")
-        return None, None, of_factors, of_x, *of_weights
+        return None, None, of_factors, of_x, *(of_weights if wants_weights else [None] * len(weights))
 
 
 def _step_by_step(form: _FanForm, present: Sequence[int], factors: Tensor, x: Tensor, *weights: Tensor) -> list[Tensor]:
     """Return some edges' sums in plain steps, differentiable any number of times."""
     sums: dict[int, list[Tensor]] = {edge: [] for edge in present}
     activated = F.relu(x)
-    for index, (own, (kernels, mixing)) in enumerate(zip(form.operations, form.weights(weights), strict=True)):
-        output = (_dense if own.dense else _separable)(own, activated, form.stride, kernels, mixing, form.eps)
+    for index, (own, parts) in enumerate(zip(form.operations, form.weights(weights), strict=True)):
+        output = (_dense if own.dense else _separable)(own, activated, form.stride, parts, form.eps)
         for edge, part in zip(own.edges, output.chunk(len(own.edges), dim=1), strict=True):
             if edge in sums:
                 sums[edge].append(factors[index, edge] * part)
@@ -434,22 +479,24 @@ def _step_by_step(form: _FanForm, present: Sequence[int], factors: Tensor, x: Te
     return [torch.stack(terms).sum(0) for terms in sums.values()]
 
 
-def _dense(
-    form: Form, activated: Tensor, stride: int, kernels: Sequence[Tensor], mixing: Sequence[Tensor], eps: float
-) -> Tensor:
+def _affine(x: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Return the output of a BN with its scale and shift, if it has any."""
+    return torch.addcmul(parts[3].view(1, -1, 1, 1), x, parts[2].view(1, -1, 1, 1)) if len(parts) > 2 else x
+
+
+def _dense(form: Form, activated: Tensor, stride: int, parts: Sequence[tuple[Tensor, ...]], eps: float) -> Tensor:
     """Return all edges' outputs [N, m*C, H', W'] of an ordinary convolution in plain steps."""
-    weight = kernels[0].reshape(-1, activated.shape[1], form.kernel, form.kernel)
-    output = F.conv2d(activated, weight, mixing[0].flatten(), stride, padding=form.kernel // 2)
-    return F.batch_norm(output, None, None, training=True, momentum=0.0, eps=eps)
+    ((kernels, bias, *rest),) = parts
+    weight = kernels.reshape(-1, activated.shape[1], form.kernel, form.kernel)
+    output = F.conv2d(activated, weight, bias.flatten() if bias.numel() else None, stride, padding=form.kernel // 2)
+    return _affine(F.batch_norm(output, None, None, training=True, momentum=0.0, eps=eps), (kernels, bias, *rest))
 
 
-def _separable(
-    form: Form, activated: Tensor, stride: int, kernels: Sequence[Tensor], mixing: Sequence[Tensor], eps: float
-) -> Tensor:
+def _separable(form: Form, activated: Tensor, stride: int, parts: Sequence[tuple[Tensor, ...]], eps: float) -> Tensor:
     """Return those of separable convolutions."""
     output = repeated(activated, len(form.edges))
-    for number, (kernel, matrix) in enumerate(zip(kernels, mixing, strict=True)):
-        square = kernel.reshape(-1, 1, form.kernel, form.kernel)
-        unit = Unit(F.relu(output) if number else output, square, matrix, 1 if number else stride, form.dilation)
-        output, _ = normalised(unit, None, eps)
+    for number, own in enumerate(parts):
+        square = own[0].reshape(-1, 1, form.kernel, form.kernel)
+        unit = Unit(F.relu(output) if number else output, square, own[1], 1 if number else stride, form.dilation)
+        output = _affine(normalised(unit, None, eps)[0], own)
     return output

@@ -48,7 +48,6 @@ class Fan(nn.Module):
     Attributes:
         first_rows: Operation -> the first row of its bank that is this fan's.
         recompute: See `nasbench.spaces.mixed.use_recomputation`.
-        kernels: See `nasbench.spaces.mixed.use_kernels`.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Fan(nn.Module):
                 pool = build(name, channels, stride, affine=False)
                 self.pools[name] = nn.Sequential(pool, Statistics(1, channels)) if pool_norm else pool
         self.first_rows: dict[str, int] = {}
-        self.recompute = self.kernels = False
+        self.recompute = False
 
     def num_rows(self, name: str) -> int:
         """Return how many of these edges have an operation with weights; a skip connection has some at stride 2."""
@@ -115,7 +114,7 @@ class Fan(nn.Module):
             return {}
         work = FanPass(
             self.terms, state[:, : self.channels], self.stride, pools=dict(self.pools.items()), banks=banks,
-            weights=weights, first_rows=self.first_rows, recompute=self.recompute, kernels=self.kernels,
+            weights=weights, first_rows=self.first_rows, recompute=self.recompute,
         )  # fmt: skip
         size = work.edges_at_once or len(live)
         outputs: dict[int, list[Weighted]] = {}

@@ -59,7 +59,6 @@ class FanPass:
         weights: Name -> the rows of the bank's weights that are this fan's.
         first_rows: Name -> the first of these rows.
         recompute: Keep nothing of the separable convolutions for the backward pass but compute them again.
-        kernels: Whether the compiled kernels are used where they can be.
 
     Attributes:
         notes: What the running statistics are to be moved by.
@@ -76,13 +75,12 @@ class FanPass:
         weights: Mapping[str, Sequence[Tensor]],
         first_rows: Mapping[str, int],
         recompute: bool,
-        kernels: bool = False,
     ) -> None:
         self.whole = {term.name: term.edges for term in terms}
         self.seen, self.stride, self.recompute = seen, stride, recompute
         self.pools, self.banks, self.weights, self.first_rows = pools, banks, weights, first_rows
         self.few_launches = few_launches.wanted_for(seen)
-        self.kernels = kernels and not self.few_launches and compiled.can_compute(seen) and self._have_kernels()
+        self.kernels = not self.few_launches and compiled.wanted_for(seen) and self._have_kernels()
         self._repeated: dict[tuple[int, int], tuple[Tensor, Windows]] = {}
         self._pooled: dict[str, Tensor] = {}
         self.notes: Notes = []

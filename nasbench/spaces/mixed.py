@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasbench.core.errors import ConfigError
-from nasbench.spaces import compiled, few_launches
+from nasbench.spaces import few_launches
 from nasbench.spaces.banks import Bank, Notes, SeparableBank, update_statistics
 from nasbench.spaces.fan import Fan, build_bank
 from nasbench.spaces.group_weights import GroupWeights, Weighted, weighted_sum
@@ -192,16 +192,6 @@ def use_recomputation(network: nn.Module, enabled: bool) -> None:
         raise ConfigError("recompute: true has no effect on a space without separable convolutions. Leave it out.")
     for fan in fans:
         fan.recompute = enabled
-
-
-def use_kernels(network: nn.Module, enabled: bool) -> None:
-    """Choose whether mixed edges are computed by the compiled kernels; on other devices than a CPU it has no effect.
-
-    The function is the same but for the order of summation. Where the kernels were not built, nothing changes.
-    """
-    for module in network.modules():
-        if isinstance(module, Fan):
-            module.kernels = enabled and compiled.available()
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:

@@ -9,7 +9,7 @@ published code fails; for even sizes and widths nothing differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import GenotypeError, nearest
+from nasbench.spaces import compiled
 from nasbench.spaces.depthwise import DepthwiseConv2d
+from nasbench.spaces.separable import Moments
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -32,9 +34,31 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class's name
         """Normalise [N, C, H, W] over all but the channels."""
-        by_batch = self.training or self.batch_statistics
-        running = (self.running_mean, self.running_var) if self.training or not by_batch else (None, None)
-        return F.batch_norm(input, *running, self.weight, self.bias, by_batch, self.momentum or 0.0, self.eps)
+        running = (self.running_mean, self.running_var) if self.training or not self.by_batch else (None, None)
+        return F.batch_norm(input, *running, self.weight, self.bias, self.by_batch, self.momentum or 0.0, self.eps)
+
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether the batch's statistics are used, and not the running ones."""
+        return self.training or self.batch_statistics
+
+    def move(self, running: Sequence[Tensor], moments: Sequence[Tensor], pixels: int) -> None:
+        """Move running statistics towards those of a batch.
+
+        Args:
+            running: Mean and variance, or some of their entries; changed in place.
+            moments: Mean and (biased) variance of the batch.
+            pixels: N * H * W.
+
+        Raises:
+            ValueError: There is no more than one pixel, whose variance means nothing.
+        """
+        if pixels < 2:
+            raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
+        mean, variance = moments
+        for before, now in zip(running, (mean, variance * (pixels / (pixels - 1))), strict=True):
+            before.lerp_(now, self.momentum or 0.0)
 
 
 def use_batch_statistics(network: nn.Module, enabled: bool) -> None:
@@ -133,6 +157,52 @@ def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
+class KernelUnit(ConvUnit):
+    """ReLU, convolutions with their BNs, by `nasbench.spaces.compiled` where that is in use.
+
+    Args:
+        body: Convolutions, with the BN between them.
+        channels: C, in and out.
+        affine: Whether the BNs have a learned scale and shift.
+        form: What the kernels are told of it.
+        stride: Of the first convolution.
+    """
+
+    def __init__(self, body: nn.Module, channels: int, affine: bool, form: compiled.Form, stride: int) -> None:
+        super().__init__(body, channels, affine)
+        self.form, self.stride = form._replace(affine=affine), stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the operation's output."""
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        if not compiled.wanted_for(x) or not self._has_kernel(norms):
+            return super().forward(x)
+        tables = [(norm.running_mean, norm.running_var) for norm in norms]
+        running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]
+        operation = compiled.Operation(self.form, self._weights(norms), running)
+        (output,), known = compiled.fan(x, self.stride, [operation], [], x.new_ones(1, 1), norms[0].eps)
+        if self.training:
+            for norm, pair, (mean, variance) in zip(norms, tables, known.operations[0], strict=True):
+                norm.move(pair, (mean[0], variance[0]), output.numel() // output.shape[1])
+        return output
+
+    def _has_kernel(self, norms: Sequence[BatchNorm]) -> bool:
+        """Whether there is one for what is done here: not for gradients with running statistics."""
+        return not (self.form.dense and self.stride > 1) and (norms[0].by_batch or not torch.is_grad_enabled())
+
+    def _weights(self, norms: Sequence[BatchNorm]) -> list[Tensor]:
+        """Return all weights, each with an axis of one edge, in the order of `nasbench.spaces.compiled.Operation`."""
+        convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+        weights = [convolution.weight.flatten(1)[None] for convolution in convolutions]
+        if self.form.dense:
+            biases = [convolution.bias for convolution in convolutions]
+            weights += [weights[0].new_empty(0) if bias is None else bias[None] for bias in biases]
+        else:
+            weights = [*weights[::2], *weights[1::2]]
+        affine = [norm.weight for norm in norms] + [norm.bias for norm in norms]
+        return weights + [part[None] for part in affine if part is not None]
+
+
 def _separable(channels: int, kernel: int, stride: int, dilation: int) -> tuple[nn.Module, nn.Module]:
     depthwise = DepthwiseConv2d(channels, kernel, stride, dilation)
     return depthwise, nn.Conv2d(channels, channels, 1, bias=False)
@@ -142,18 +212,20 @@ def sep_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUn
     """Build the separable convolution: (ReLU, depthwise, pointwise, BN) twice, the stride in the first."""
     first = _separable(channels, kernel, stride, 1)
     second = _separable(channels, kernel, 1, 1)
-    return ConvUnit(nn.Sequential(*first, BatchNorm(channels, affine=affine), nn.ReLU(), *second), channels, affine)
+    body = nn.Sequential(*first, BatchNorm(channels, affine=affine), nn.ReLU(), *second)
+    return KernelUnit(body, channels, affine, compiled.Form((0,), kernel, repeats=2), stride)
 
 
 def dil_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
     """Build ReLU, depthwise convolution of dilation 2, pointwise convolution, BN: once."""
-    return ConvUnit(nn.Sequential(*_separable(channels, kernel, stride, 2)), channels, affine)
+    body = nn.Sequential(*_separable(channels, kernel, stride, 2))
+    return KernelUnit(body, channels, affine, compiled.Form((0,), kernel, dilation=2), stride)
 
 
 def nor_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
     """Build NAS-Bench-201's convolution: ReLU, convolution (with a bias where the BN has none), BN."""
     body = nn.Conv2d(channels, channels, kernel, stride=stride, padding=kernel // 2, bias=not affine)
-    return ConvUnit(body, channels, affine)
+    return KernelUnit(body, channels, affine, compiled.Form((0,), kernel, dense=True), stride)
 
 
 def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> ConvUnit:
