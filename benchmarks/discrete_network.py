@@ -1,6 +1,7 @@
 """A training step of a discrete network against the textbook network in NCHW and in channels_last memory.
 
-Run it as ``python -m benchmarks.discrete_network [--quick] [--json [FILE]]``: DARTS_V2 with 16 channels and 8 cells
+Run it as ``python -m benchmarks.discrete_network [--quick] [--kernels] [--json [FILE]]`` (with ``--kernels`` ours
+computes by the compiled kernels): DARTS_V2 with 16 channels and 8 cells
 (a batch of 32), and with the paper's 36 channels and 20 cells (a batch of 4). A step is forward pass, cross-entropy,
 backward pass, clipping at 5, SGD with momentum. Ours is the trainer's own step; the plain one has PyTorch's optimiser
 and clipping with default arguments. Both print images a second; images are noise.
@@ -8,6 +9,7 @@ and clipping with default arguments. Both print images a second; images are nois
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.common import Result, compare, parse_options, report
-from benchmarks.network_steps import MEMORY, NUM_CLASSES, OURS, Size, in_memory
+from benchmarks.network_steps import MEMORY, NUM_CLASSES, OURS, Size, in_memory, use_kernels
 from benchmarks.plain_network import PlainNetwork
 from benchmarks.supernet_check import Sides, check_same_function, num_weights
 from nasbench.core.seeding import generator
@@ -106,9 +108,14 @@ def measured(size: Size, rounds: int) -> list[Result]:
 
 def main() -> None:
     """Run the benchmark."""
-    options = parse_options("A training step of a discrete network against the textbook network.")
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--kernels", action="store_true")
+    own, others = parser.parse_known_args()
+    options = parse_options("A training step of a discrete network against the textbook network.", others)
+    use_kernels(own.kernels)
     sizes, rounds = (QUICK_SIZES, 2) if options.quick else (SIZES, ROUNDS)
-    report("discrete_network", [result for size in sizes for result in measured(size, rounds)], options.json)
+    name = "discrete_network_kernels" if own.kernels else "discrete_network"
+    report(name, [result for size in sizes for result in measured(size, rounds)], options.json)
 
 
 if __name__ == "__main__":

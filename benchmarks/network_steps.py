@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.common import BenchmarkError
 from benchmarks.plain_nas_bench_201 import PlainNasBench201
 from benchmarks.plain_supernet import PlainSupernet
 from nasbench.searchers.gdas_strategy import GdasStrategy
 from nasbench.searchers.strategy import Moment, softmax_of
+from nasbench.spaces import compiled
 from nasbench.spaces.base import Mixture, NetworkShape, SearchSpace
 from nasbench.spaces.darts import Darts
 from nasbench.spaces.nas_bench_201 import NasBench201
@@ -65,6 +67,17 @@ class Size:
         """Return int64 [N]."""
         with seeded(3):
             return torch.randint(NUM_CLASSES, (self.batch,))
+
+
+def use_kernels(enabled: bool) -> None:
+    """Choose whether ours computes by the compiled kernels.
+
+    Raises:
+        BenchmarkError: They were not built.
+    """
+    if enabled and not compiled.available():
+        raise BenchmarkError("the compiled kernels were not built. Is there a C compiler? Install the package again.")
+    compiled.use(enabled)
 
 
 def in_memory(network: nn.Module, memory: torch.memory_format) -> nn.Module:

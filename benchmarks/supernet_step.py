@@ -1,6 +1,7 @@
 """A step of a supernet against textbook per-edge modules, in NCHW and in channels_last memory.
 
-Run it as ``python -m benchmarks.supernet_step [--quick] [--lines TEXT] [--json [FILE]]``. The lines, each against
+Run it as ``python -m benchmarks.supernet_step [--quick] [--kernels] [--lines TEXT] [--json [FILE]]``; with
+``--kernels`` ours computes by the compiled kernels (``compute.kernels: compiled``). The lines, each against
 `benchmarks.plain_supernet` or its siblings in either memory format:
 
 - forward and backward (cross-entropy; weights and alphas require gradients) of three sizes of the DARTS supernet, and
@@ -215,16 +216,18 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--lines", default="", metavar="TEXT")
+    parser.add_argument("--kernels", action="store_true")
     own, others = parser.parse_known_args()
     options = parse_options("A step of a supernet; --lines TEXT takes only lines whose name contains it.", others)
     rounds = 2 if options.quick else ROUNDS
+    network_steps.use_kernels(own.kernels)
     results = [
         result
         for number, line in enumerate(lines(options.quick))
         if own.lines in line.name
         for result in measured(line, rounds, figures=number == 0)
     ]
-    report("supernet_step", results, options.json)
+    report("supernet_step_kernels" if own.kernels else "supernet_step", results, options.json)
 
 
 if __name__ == "__main__":

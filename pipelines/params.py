@@ -31,11 +31,14 @@ class Compute:
         threads: Threads of one stage; stages side by side (``make repro JOBS=2``) use as many each.
         device: ``auto`` takes CUDA where there is one.
         amp: Mixed precision (bfloat16) while training discrete networks; CUDA only.
+        kernels: ``compiled`` computes supernets and cells on a CPU by the kernels that are built with the package: the
+            same function in about half the time, with other last digits. Where they were not built, a warning says so.
     """
 
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     amp: bool = False
+    kernels: Literal["pytorch", "compiled"] = "pytorch"
 
 
 @component

@@ -193,7 +193,8 @@ class _Curves:
 def code_fingerprint() -> str:
     """Return a fingerprint of the project's code, so that no checkpoint of other code is resumed."""
     root = Path(__file__).resolve().parents[1]
-    files = sorted(found for package in ("nasbench", "pipelines") for found in (root / package).rglob("*.py"))
+    code = (found for package in ("nasbench", "pipelines") for found in (root / package).rglob("*"))
+    files = sorted(found for found in code if found.suffix in {".py", ".c", ".h"})
     return fingerprint({found.relative_to(root).as_posix(): dvc_md5(found) for found in files})
 
 
@@ -216,9 +217,13 @@ def run_item(spec: Spec, item: Item) -> None:
     device = "cpu"
     if spec.computes:
         device = resolve_device(params.compute.device)
+        from nasbench.spaces import compiled
         from nasbench.training.determinism import configure
 
         configure(params.compute.threads)
+        compiled.use(params.compute.kernels == "compiled")
+        if params.compute.kernels == "compiled":  # with others a checkpoint would not go on to the same bits
+            work["kernels"] = compiled.level()
     key = fingerprint(work)
     with _checkpoint_folder(root, spec, item, key) as checkpoints, _run(root, params, spec, item, work, key) as tracker:
         with _output_folder(spec, item) as output:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
+from nasbench.spaces.kernel_forms import Form
 from nasbench.spaces.ops import BatchNorm
 from nasbench.spaces.separable import InverseMoments, Moments
 
@@ -50,9 +51,7 @@ class Statistics(BatchNorm):
 
     def _tables(self) -> tuple[Tensor, Tensor]:
         """Return views [m, C] of the running statistics."""
-        mean, variance = self.running_mean, self.running_var
-        if mean is None or variance is None:
-            raise TypeError("these statistics were built without running ones.")
+        mean, variance = self.tables()
         return mean.view(-1, self.channels), variance.view(-1, self.channels)
 
     def _store(self, rows: Rows, moments: Sequence[Tensor]) -> None:
@@ -203,6 +202,10 @@ class SeparableBank(Bank):
         """Return the BN of the first or second convolution."""
         return self.norms[number]  # type: ignore[return-value]
 
+    def kernel_form(self, edges: tuple[int, ...]) -> Form:
+        """Return what the compiled kernels are told of it on some of a fan's edges."""
+        return Form(edges, self.kernel, *self.form)
+
     def widened(self, kernels: Tensor, largest: int) -> Tensor:
         """Return depthwise weights [m, C, k*k] as [m*C, 1, l, l], with zeros around a smaller kernel."""
         kernel = math.isqrt(kernels.shape[-1])
@@ -288,6 +291,10 @@ class ConvBank(Bank):
         self.weight = _uniform(num_rows, channels, fan_in, fan_in=fan_in)
         self.bias = _uniform(num_rows, channels, fan_in=fan_in)
         self.norm = Statistics(num_rows, channels)
+
+    def kernel_form(self, edges: tuple[int, ...]) -> Form:
+        """Return what the compiled kernels are told of it on some of a fan's edges."""
+        return Form(edges, self.form[-1], dense=True)
 
     def forward(self, activated: Tensor, weights: Sequence[Tensor], rows: Rows, scale: Tensor, stride: int) -> Tensor:
         """Map [N, C, H, W] to [N, m*C, ceil(H/stride), ceil(W/stride)]; the arguments are those of `HalvingBank`."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from torch.utils.checkpoint import checkpoint
 
 from nasbench.spaces import compiled, few_launches
-from nasbench.spaces.banks import Bank, ConvBank, JoinedStatistics, Notes, Rows, SeparableBank, statistics_of
+from nasbench.spaces.banks import ConvBank, JoinedStatistics, Notes, Rows, SeparableBank, statistics_of
 from nasbench.spaces.depthwise import Windows
 from nasbench.spaces.group_weights import GroupWeights, Weighted
 from nasbench.spaces.separable import Unit, hidden, repeated
@@ -173,7 +173,10 @@ class FanPass:
         places = [place for _, place in shared]
         if self.kernels:
             factors = _shares([*(place for _, place in separable), *places], numbers, group)
-            return self._checkpointed(partial(self._by_kernels, separable, [term.name for term, _ in shared], factors))
+            outputs: Sequence[Tensor] = self._checkpointed(
+                partial(self._by_kernels, separable, [term.name for term, _ in shared], factors)
+            )
+            return outputs
         tensors = [self._shared(term.name) for term, _ in shared]
         alike = self._alike(separable, len(numbers))
         if self.few_launches:
@@ -214,7 +217,7 @@ class FanPass:
             rows, weights = self._rows(term)
             own = [JoinedStatistics([norm], [rows]) for norm in statistics_of(bank)]
             running = None if own[0].by_batch else [norm.running() for norm in own]
-            operations.append(compiled.Operation(_kernel_form(bank, place.edges), weights, running))
+            operations.append(compiled.Operation(bank.kernel_form(place.edges), weights, running))
             norms += own
         pools = [self._pool_norm(name) for name in shared]
         terms = [
@@ -305,13 +308,6 @@ class FanPass:
                 notes.append((norm, moments, x.numel() // x.shape[1]))
                 stride = 1
         return unit, norm
-
-
-def _kernel_form(bank: Bank, edges: tuple[int, ...]) -> compiled.Form:
-    """Return what the compiled kernels are told of an operation."""
-    if isinstance(bank, SeparableBank):
-        return compiled.Form(edges, bank.kernel, *bank.form)
-    return compiled.Form(edges, bank.form[-1], dense=True)
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

@@ -37,11 +37,20 @@ class BatchNorm(nn.BatchNorm2d):
         running = (self.running_mean, self.running_var) if self.training or not self.by_batch else (None, None)
         return F.batch_norm(input, *running, self.weight, self.bias, self.by_batch, self.momentum or 0.0, self.eps)
 
-
     @property
     def by_batch(self) -> bool:
         """Whether the batch's statistics are used, and not the running ones."""
         return self.training or self.batch_statistics
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Return the running mean and variance.
+
+        Raises:
+            TypeError: There are none.
+        """
+        if self.running_mean is None or self.running_var is None:
+            raise TypeError("these statistics were built without running ones.")
+        return self.running_mean, self.running_var
 
     def move(self, running: Sequence[Tensor], moments: Sequence[Tensor], pixels: int) -> None:
         """Move running statistics towards those of a batch.
@@ -174,12 +183,15 @@ class KernelUnit(ConvUnit):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the operation's output."""
-        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
-        if not compiled.wanted_for(x) or not self._has_kernel(norms):
+        if not compiled.wanted_for(x):
             return super().forward(x)
-        tables = [(norm.running_mean, norm.running_var) for norm in norms]
+        parts = [*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm]
+        norms = [part for part in parts if isinstance(part, BatchNorm)]
+        if not self._has_kernel(norms):
+            return super().forward(x)
+        tables = [norm.tables() for norm in norms]
         running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]
-        operation = compiled.Operation(self.form, self._weights(norms), running)
+        operation = compiled.Operation(self.form, self._weights(parts, norms), running)
         (output,), known = compiled.fan(x, self.stride, [operation], [], x.new_ones(1, 1), norms[0].eps)
         if self.training:
             for norm, pair, (mean, variance) in zip(norms, tables, known.operations[0], strict=True):
@@ -190,9 +202,9 @@ class KernelUnit(ConvUnit):
         """Whether there is one for what is done here: not for gradients with running statistics."""
         return not (self.form.dense and self.stride > 1) and (norms[0].by_batch or not torch.is_grad_enabled())
 
-    def _weights(self, norms: Sequence[BatchNorm]) -> list[Tensor]:
+    def _weights(self, parts: Sequence[nn.Module], norms: Sequence[BatchNorm]) -> list[Tensor]:
         """Return all weights, each with an axis of one edge, in the order of `nasbench.spaces.compiled.Operation`."""
-        convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+        convolutions = [part for part in parts if isinstance(part, nn.Conv2d)]
         weights = [convolution.weight.flatten(1)[None] for convolution in convolutions]
         if self.form.dense:
             biases = [convolution.bias for convolution in convolutions]

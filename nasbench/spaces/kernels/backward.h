@@ -90,6 +90,7 @@ static void NAME(remember)(const PASS *pass) {
             PREPARED *p = NAME(prepared)(pass, o, number);
             const REAL *scale = NAME(scale_of)(pass, o, number), *known = own->known[number];
             int64_t edge, channel;
+            int again = number == 0 && own->repeats == 2; /* what follows it is computed again */
             for (int64_t at = 0; at < 16 * l->total && p->dense; at++)
                 if (NAME(lane)(l, at / 16 / l->groups, at / 16 % l->groups, at % 16, &edge, &channel) && p->rows[edge] >= 0)
                     ((REAL *)p->mean)[at] = known[p->rows[edge] * c + channel];
@@ -106,10 +107,10 @@ static void NAME(remember)(const PASS *pass) {
                         NAME(set_lane)(l, edge, i, p->mean + cluster * l->groups, known[row * c + i]);
                         NAME(set_lane)(l, edge, i, p->bias + cluster * l->groups,
                                        NAME(shift_of)(own, number, row * c + i, scale, edge));
-                        for (int64_t j = 0; j < c; j++) to[j] = mixing[i * c + j] * factor;
+                        for (int64_t j = 0; j < c && again; j++) to[j] = mixing[i * c + j] * factor;
                     }
                 }
-                NAME(to_lanes)(l, cluster, p->matrix + cluster * l->groups * l->inputs, matrices, 0);
+                if (again) NAME(to_lanes)(l, cluster, p->matrix + cluster * l->groups * l->inputs, matrices, 0);
             }
         }
     free(matrices);

@@ -19,7 +19,11 @@ static void NAME(to_lanes)(const L *l, int64_t cluster, V *lanes, const REAL *ma
     for (int64_t group = 0; group < l->groups; group++)
         for (int64_t j = 0; j < l->inputs; j++) {
             V value = {0};
-            for (int64_t i = 0; i < 16 && j < c; i++)
+            int64_t width = c - 16 * group < 16 ? c - 16 * group : 16;
+            const REAL *first = matrices + (transposed ? j * c + 16 * group : 16 * group * c + j);
+            if (!l->packed && j < c)
+                for (int64_t i = 0; i < width; i++) ((REAL *)&value)[i] = first[transposed ? i : i * c];
+            for (int64_t i = 0; i < 16 && j < c && l->packed; i++)
                 if (NAME(lane)(l, cluster, group, i, &edge, &channel)) {
                     const REAL *own = matrices + (l->packed ? i / c : 0) * c * c;
                     value[i] = transposed ? own[j * c + channel] : own[channel * c + j];
@@ -130,6 +134,7 @@ static void NAME(know)(const Fan *fan, const L *l, const Operation *operation, i
         if (!running) {
             NAME(matrix_of)(l, edge, sigma, covariance);
             memset(half, 0, sizeof(REAL) * c * c);
+#pragma omp taskloop grainsize(16) if (c > 32)
             for (int64_t i = 0; i < c; i++)
                 for (int64_t k = 0; k < c; k++)
                     for (int64_t j = 0; j < c; j++) half[i * c + j] += mixing[i * c + k] * sigma[k * c + j];
@@ -164,8 +169,8 @@ static void NAME(know_gradients)(const Fan *fan, const L *l, const Operation *op
                                  const REAL *scale, int64_t cluster, const REAL *sums, REAL *grad_scale) {
     int64_t c = l->channels, groups = l->groups, m = prepared->size, per = l->packed ? l->packed : 1;
     int64_t count = fan->batch * l->pixels;
-    REAL *product = malloc(sizeof(REAL) * (c * c + 2 * per * c * c));
-    REAL *backs = product + c * c, *squares = backs + per * c * c;
+    REAL *product = malloc(sizeof(REAL) * (c * c + 2 * per * c * c + c));
+    REAL *backs = product + c * c, *squares = backs + per * c * c, *weights = squares + per * c * c;
     memset(backs, 0, sizeof(REAL) * 2 * per * c * c);
     for (int64_t edge = NAME(first_edge)(l, cluster); edge < NAME(last_edge)(l, cluster); edge++) {
         int64_t row = prepared->rows[edge], place = edge - NAME(first_edge)(l, cluster);
@@ -188,15 +193,19 @@ static void NAME(know_gradients)(const Fan *fan, const L *l, const Operation *op
                 if (grad) grad[i * c + j] = product[i * c + j] * factor + of_variance * half[i * c + j];
                 back[i * c + j] = mixing[i * c + j] * factor;
             }
-            REAL weight = of_variance / (REAL)count;
-            for (int64_t k = 0; k < c; k++)
-                for (int64_t j = 0; j < c; j++) square[k * c + j] += mixing[i * c + k] * weight * mixing[i * c + j];
+            weights[i] = of_variance / (REAL)count;
             for (int64_t j = 0; j < c; j++) {
                 REAL *shift = (REAL *)(prepared->shift + cluster * groups);
                 shift[l->packed ? place * c + j : j] -= middle * back[i * c + j];
             }
         }
         if (grad_scale) grad_scale[edge] = of_scale;
+#pragma omp taskloop grainsize(16) if (c > 32)
+        for (int64_t k = 0; k < c; k++)
+            for (int64_t i = 0; i < c; i++) {
+                REAL own = mixing[i * c + k] * weights[i];
+                for (int64_t j = 0; j < c; j++) square[k * c + j] += own * mixing[i * c + j];
+            }
     }
     NAME(to_lanes)(l, cluster, prepared->back + cluster * groups * l->inputs, backs, 1);
     NAME(to_lanes)(l, cluster, prepared->square + cluster * groups * l->inputs, squares, 1);

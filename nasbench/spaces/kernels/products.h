@@ -30,14 +30,14 @@ PACKED_PRODUCT(2)
 PACKED_PRODUCT(4)
 PACKED_PRODUCT(8)
 
-/* out[p] += M z[p] for one group of outputs and one of inputs. */
-static inline void NAME(product_block)(V *out, const V *z, const V *matrix, int64_t count) {
+/* out[p] += M z[p] for one group of outputs and one of inputs, of which the first ones are in use. */
+static inline void NAME(product_block)(V *out, const V *z, const V *matrix, int64_t count, int inputs) {
     int64_t p = 0;
     for (; p + 8 <= count; p += 8) {
         V s0 = out[p], s1 = out[p + 1], s2 = out[p + 2], s3 = out[p + 3];
         V s4 = out[p + 4], s5 = out[p + 5], s6 = out[p + 6], s7 = out[p + 7];
         const REAL *v = (const REAL *)(z + p);
-        for (int j = 0; j < 16; j++) {
+        for (int j = 0; j < inputs; j++) {
             V m = matrix[j];
             s0 += m * v[j], s1 += m * v[16 + j], s2 += m * v[32 + j], s3 += m * v[48 + j];
             s4 += m * v[64 + j], s5 += m * v[80 + j], s6 += m * v[96 + j], s7 += m * v[112 + j];
@@ -47,7 +47,7 @@ static inline void NAME(product_block)(V *out, const V *z, const V *matrix, int6
     }
     for (; p < count; p++) {
         V sum = out[p];
-        for (int j = 0; j < 16; j++) sum += matrix[j] * ((const REAL *)(z + p))[j];
+        for (int j = 0; j < inputs; j++) sum += matrix[j] * ((const REAL *)(z + p))[j];
         out[p] = sum;
     }
 }
@@ -75,7 +75,8 @@ static inline void NAME(product)(const L *l, V *out, int64_t out_pitch, const V 
     }
     for (int64_t i = 0; i < l->groups; i++)
         for (int64_t j = 0; j < l->groups; j++)
-            NAME(product_block)(out + i * out_pitch, z + j * pitch, matrix + i * l->inputs + 16 * j, count);
+            NAME(product_block)(out + i * out_pitch, z + j * pitch, matrix + i * l->inputs + 16 * j, count,
+                                l->channels - 16 * j < 16 ? (int)(l->channels - 16 * j) : 16);
 }
 
 /* sums[group][input] += the sum of g times z over the tile's pixels. */
