@@ -24,7 +24,7 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # No versions are pinned: the distribution keeps only the newest, and none of these packages takes part in a result.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates git make \
+    && apt-get install --yes --no-install-recommends ca-certificates gcc git libc6-dev make \
     && if ! command -v python3 > /dev/null; then \
          apt-get install --yes --no-install-recommends python3 python3-venv; \
        fi \

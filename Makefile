@@ -17,14 +17,15 @@ help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
 
 define install
-	@if [ ! -f $(VENV)/.installed-$(1)-$$(cksum < $(2) | cut -d' ' -f1) ]; then \
+	@stamp=$(VENV)/.installed-$(1)-$$(cat $(2) setup.py nasbench/spaces/kernels/*.[ch] | cksum | cut -d' ' -f1); \
+	if [ ! -f $$stamp ]; then \
 	  set -e; \
 	  $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed; this is {v.major}.{v.minor}. Set PYTHON=...")'; \
 	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	  echo "Installing the pinned packages of $(2) into $(VENV)"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $(2); \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
-	  touch $(VENV)/.installed-$(1)-$$(cksum < $(2) | cut -d' ' -f1); \
+	  touch $$stamp; \
 	fi
 endef
 

@@ -20,6 +20,7 @@ from nasbench.core.files import check_writable, write_json
 @options.shape(cells=20, channels=36)
 @options.seed
 @options.compute
+@options.kernels
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Also write the figures as JSON.")
 @options.settings("the recipe")
 @options.as_json

@@ -50,15 +50,19 @@ def shape(*, cells: int, channels: int) -> Callable[[F], F]:
 
 
 def compute(command: F) -> F:
-    """Add where and how to compute: ``--device``, ``--threads`` and ``--kernels``, which takes effect at once."""
+    """Add where to compute: ``--device`` and ``--threads``."""
     text = "CPU threads of one operation; results may differ between their numbers."
     threads = click.option("--threads", type=click.IntRange(min=1), default=1, help=text)
-    kernels = click.option(
+    return click.option("--device", default="cpu")(threads(command))
+
+
+def kernels(command: F) -> F:
+    """Add ``--kernels``, which takes effect at once."""
+    text = "compiled: supernets and cells on a CPU by the kernels built with the package, in about half the time."
+    return click.option(
         "--kernels", type=click.Choice(["pytorch", "compiled"]), default="pytorch", expose_value=False,
-        callback=_use_kernels,
-        help="compiled: supernets and cells on a CPU by the kernels built with the package, in about half the time.",
-    )  # fmt: skip
-    return click.option("--device", default="cpu")(threads(kernels(command)))
+        callback=_use_kernels, help=text,
+    )(command)  # fmt: skip
 
 
 def _use_kernels(_context: click.Context, _parameter: click.Parameter, value: str) -> None:

@@ -26,6 +26,7 @@ from nasbench.core.files import check_writable
 @click.option("--flip/--no-flip", default=True, help="Mirror images at random; wrong for digits.")
 @options.seed
 @options.compute
+@options.kernels
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Genotype file (JSON).")
 @options.settings("the searcher")
 @options.as_json

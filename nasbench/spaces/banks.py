@@ -161,6 +161,10 @@ class Bank(nn.Module):
         return list(zip(*(torch.split(weight, list(sizes)) for weight in known), strict=True))
 
     @abstractmethod
+    def norms_in_order(self) -> list[Statistics]:
+        """Return its BNs, in the order of its convolutions."""
+
+    @abstractmethod
     def operation_state(self, row: int) -> dict[str, Tensor]:
         """Return views of the weights and running statistics of a row, by their names in the operation itself."""
 
@@ -168,11 +172,6 @@ class Bank(nn.Module):
 def _statistics_state(norm: Statistics, row: int, prefix: str) -> dict[str, Tensor]:
     mean, variance = norm.running(slice(row, row + 1))
     return {f"{prefix}.running_mean": mean[0], f"{prefix}.running_var": variance[0]}
-
-
-def statistics_of(module: nn.Module) -> list[Statistics]:
-    """Return the BNs of a bank or pool, in the order of its convolutions."""
-    return [part for part in module.modules() if isinstance(part, Statistics)]
 
 
 class SeparableBank(Bank):
@@ -201,6 +200,10 @@ class SeparableBank(Bank):
     def statistics(self, number: int) -> Statistics:
         """Return the BN of the first or second convolution."""
         return self.norms[number]  # type: ignore[return-value]
+
+    def norms_in_order(self) -> list[Statistics]:
+        """See the base class."""
+        return list(self.norms)  # type: ignore[arg-type]
 
     def kernel_form(self, edges: tuple[int, ...]) -> Form:
         """Return what the compiled kernels are told of it on some of a fan's edges."""
@@ -245,6 +248,10 @@ class HalvingBank(Bank):
         self.even = _uniform(num_rows, even, channels, fan_in=channels)
         self.odd = _uniform(num_rows, channels - even, channels, fan_in=channels)
         self.norm = Statistics(num_rows, channels)
+
+    def norms_in_order(self) -> list[Statistics]:
+        """See the base class."""
+        return [self.norm]
 
     def forward(self, activated: Tensor, weights: Sequence[Tensor], rows: Rows, scale: Tensor, stride: int) -> Tensor:
         """Map [N, C, H, W] to [N, m*C, ceil(H/2), ceil(W/2)].
@@ -291,6 +298,10 @@ class ConvBank(Bank):
         self.weight = _uniform(num_rows, channels, fan_in, fan_in=fan_in)
         self.bias = _uniform(num_rows, channels, fan_in=fan_in)
         self.norm = Statistics(num_rows, channels)
+
+    def norms_in_order(self) -> list[Statistics]:
+        """See the base class."""
+        return [self.norm]
 
     def kernel_form(self, edges: tuple[int, ...]) -> Form:
         """Return what the compiled kernels are told of it on some of a fan's edges."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.spaces.kernel_call import Call, Sizes
-from nasbench.spaces.kernel_forms import FanForm, Form, Known, Operation, Term
+from nasbench.spaces.kernel_forms import MAX_OPERATIONS, TERMS, FanForm, Form, Known, Operation, Term
 from nasbench.spaces.kernel_library import KINDS, available, level
 from nasbench.spaces.separable import Unit, differentiable, normalised, repeated
 
@@ -43,8 +43,9 @@ def use(enabled: bool) -> None:
     _Switch.on = enabled and available()
     if enabled and not available():
         warnings.warn(
-            "The compiled kernels were not built when this package was installed (is there a C compiler?). PyTorch's "
-            "operators are used: the same function, slower, with other last digits.", RuntimeWarning, stacklevel=2,
+            "The compiled kernels were not built when this package was installed, or from other sources (is there a C "
+            "compiler? `make setup` builds them). PyTorch's operators are used: the same function, slower, with other "
+            "last digits.", RuntimeWarning, stacklevel=2,
         )  # fmt: skip
 
 
@@ -90,7 +91,11 @@ def fan(
 
     Raises:
         RuntimeError: The kernels were not built, or a gradient is wanted with running statistics.
+        ValueError: There are more operations or terms than the kernels take.
     """
+    if len(operations) > MAX_OPERATIONS or len(terms) > len(TERMS):
+        given = f"{len(operations)} operations and {len(terms)} terms"
+        raise ValueError(f"{given}; the kernels take up to {MAX_OPERATIONS} and {len(TERMS)}.")
     forms, running = tuple(own.form for own in operations), tuple(own.running for own in operations)
     if torch.is_grad_enabled() and any(known is not None for known in (*running, *(own.running for own in terms))):
         raise RuntimeError("the kernels have no gradient with running statistics.")
@@ -117,12 +122,12 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
         batch, channels = x.shape[:2]
         height, width = (-(-size // form.stride) for size in x.shape[2:])
         outputs = [x.new_empty(batch, height, width, channels).permute(0, 3, 1, 2) for _ in range(form.edges)]
-        call = Call(form, x, factors, weights, z, small)
+        call = Call(form, sizes, x, factors, weights, z, small)
         call.fan.outputs = call.pointers(outputs)
         call.run("forward")
         known.operations[:], known.terms[:] = call.known
         ctx.save_for_backward(x, factors, *weights, z, small)
-        ctx.form = form
+        ctx.form, ctx.sizes = form, sizes
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 
@@ -134,7 +139,7 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
             compute = partial(_step_by_step, form, list(present))
             return None, None, *differentiable(compute, (factors, x, *weights), list(present.values()))
         wants_x, wants_weights = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
-        call = Call(form, x, factors, weights, z, small)
+        call = Call(form, ctx.sizes, x, factors, weights, z, small)
         of_factors, of_x = torch.zeros_like(factors), torch.empty_like(x) if wants_x else None
         of_weights = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
         if wants_weights:
@@ -146,7 +151,7 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
         places = (*call.operations[: len(form.operations)], *call.terms[: len(form.terms)])
         for own, row in zip(places, of_factors, strict=True):
             own.grad_factors = row.data_ptr()
-        scratch = x.new_empty(Sizes.of(form, x).hidden)
+        scratch = x.new_empty(ctx.sizes.hidden)
         call.fan.grads = call.pointers([None if grad is None else _pixels(grad) for grad in grads])
         call.fan.grad_x = None if of_x is None else of_x.data_ptr()
         call.fan.hidden_grads = scratch.data_ptr()

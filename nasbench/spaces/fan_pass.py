@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 from torch.utils.checkpoint import checkpoint
 
 from nasbench.spaces import compiled, few_launches
-from nasbench.spaces.banks import ConvBank, JoinedStatistics, Notes, Rows, SeparableBank, statistics_of
+from nasbench.spaces.banks import ConvBank, JoinedStatistics, Notes, Rows, SeparableBank, Statistics
 from nasbench.spaces.depthwise import Windows
 from nasbench.spaces.group_weights import GroupWeights, Weighted
 from nasbench.spaces.separable import Unit, hidden, repeated
@@ -199,8 +200,10 @@ class FanPass:
 
     def _have_kernels(self) -> bool:
         """Whether there are kernels for what is done here: not for gradients with running statistics."""
-        norms = [module for part in (*self.banks.values(), *self.pools.values()) for module in statistics_of(part)]
-        return all(norm.by_batch for norm in norms) or not torch.is_grad_enabled()
+        norms = (norm for bank in self.banks.values() for norm in bank.norms_in_order())
+        pools = (norm for name in self.pools if (norm := self._pool_norm(name)) is not None)
+        known = next(chain(norms, pools), None)  # all of them are in one mode
+        return not torch.is_grad_enabled() or known is None or known.by_batch
 
     def _is_joined(self, name: str) -> bool:
         """Whether an operation is computed together with others and with what edges share."""
@@ -215,7 +218,7 @@ class FanPass:
         for term, place in placed:
             bank = self.banks[term.name]
             rows, weights = self._rows(term)
-            own = [JoinedStatistics([norm], [rows]) for norm in statistics_of(bank)]
+            own = [JoinedStatistics([norm], [rows]) for norm in bank.norms_in_order()]
             running = None if own[0].by_batch else [norm.running() for norm in own]
             operations.append(compiled.Operation(bank.kernel_form(place.edges), weights, running))
             norms += own
@@ -233,8 +236,8 @@ class FanPass:
 
     def _pool_norm(self, name: str) -> JoinedStatistics | None:
         """Return the BN after a pool."""
-        norms = statistics_of(self.pools[name]) if name in self.pools else []
-        return JoinedStatistics(norms, [slice(0, 1)]) if norms else None
+        norm = self.pools[name][-1] if isinstance(self.pools.get(name), nn.Sequential) else None
+        return JoinedStatistics([norm], [slice(0, 1)]) if isinstance(norm, Statistics) else None
 
     def _alike(self, separable: Sequence[Placed], count: int) -> list[Sequence[Placed]]:
         """Return what is computed as one convolution.

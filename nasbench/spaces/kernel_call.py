@@ -67,6 +67,7 @@ class Call:
 
     Args:
         form: Of the fan.
+        sizes: Likewise.
         x: Its input.
         factors: [operations + terms, n].
         weights: Of its operations.
@@ -75,13 +76,14 @@ class Call:
     """
 
     def __init__(
-        self, form: FanForm, x: Tensor, factors: Tensor, weights: Sequence[Tensor], z: Tensor, small: Tensor
-    ) -> None:
+        self, form: FanForm, sizes: Sizes, x: Tensor, factors: Tensor, weights: Sequence[Tensor], z: Tensor,
+        small: Tensor,
+    ) -> None:  # fmt: skip
         self.kept: list[Any] = [factors, z, small]
         self.kind = KINDS[x.dtype]
         self.known = Known([], [])
         self._next = [z.data_ptr(), small.data_ptr()]
-        self._sizes = Sizes.of(form, x)
+        self._sizes = sizes
         self._small, self._start = small, 0
         self.operations = (OperationArguments * max(1, len(form.operations)))()
         self.terms = (TermArguments * max(1, len(form.terms)))()

@@ -12,6 +12,9 @@ from nasbench.spaces.separable import Moments
 
 T = TypeVar("T")
 
+MAX_OPERATIONS = 16
+"""As in kernels/fans.c."""
+
 TERMS = {"skip_connect": 0, "avg_pool_3x3": 1, "max_pool_3x3": 2}
 """What edges may share, with its number in kernels/fan.h; the state itself at stride 1 only."""
 

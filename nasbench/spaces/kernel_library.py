@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import zlib
 from ctypes import c_double, c_int64, c_void_p
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -52,23 +54,33 @@ class FanArguments(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the library, or None where it was not built or cannot be loaded."""
+    """Return the library, or None where it was not built from these sources, or cannot be loaded."""
     found = importlib.util.find_spec("nasbench.spaces.kernels._fans")
     if found is None or found.origin is None:
         return None
     try:
-        library = ctypes.CDLL(found.origin)
+        loaded = ctypes.CDLL(found.origin)
     except OSError:
+        return None
+    loaded.nasbench_sources.restype = ctypes.c_uint32
+    if _sources() not in {None, loaded.nasbench_sources()}:
         return None
     for what in ("forward", "backward"):
         for kind in KINDS.values():
-            function = getattr(library, f"nasbench_{what}_{kind}")
+            function = getattr(loaded, f"nasbench_{what}_{kind}")
             function.argtypes, function.restype = [ctypes.POINTER(FanArguments)], None
-    return library
+    return loaded
+
+
+def _sources() -> int | None:
+    """Return the checksum of the sources, as setup.py does, or None where the package came without them."""
+    folder = Path(__file__).with_name("kernels")
+    names = sorted(found for found in folder.iterdir() if found.suffix in {".c", ".h"})
+    return zlib.crc32(b"".join(name.read_bytes() for name in names)) if names else None
 
 
 def available() -> bool:
-    """Return whether the kernels were built when the package was installed."""
+    """Return whether the kernels were built, from the sources that lie here, when the package was installed."""
     return library() is not None
 
 

@@ -20,9 +20,11 @@ from nasbench.core.errors import ConfigError
 from nasbench.searchers import SEARCHERS
 from nasbench.searchers.base import SearchTask
 from nasbench.searchers.settings import BilevelSettings
+from nasbench.spaces import compiled
 from nasbench.spaces.darts import Darts as DartsSpace
 from nasbench.tracking.tracker import NullTracker, RecordingTracker
 from nasbench.training.recipe import Augmentation
+from tests.kernels import needs_kernels
 
 NAMES = SEARCHERS.names()
 SMALL = {"epochs": 2, "batch_size": 30, "alpha_warmup_epochs": 0, "order": "first"}
@@ -212,6 +214,23 @@ def test_a_killed_search_resumes_to_the_same_result(name, space, order, tmp_path
     whole = plain(name, space, **({} if order == "first" else {"order": order}))
     assert resumed.trajectory == whole.trajectory
     assert resumed.genotype == whole.genotype
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", [name for name in NAMES if issubclass(SEARCHERS.get(name), BilevelSettings)])
+def test_a_search_by_compiled_kernels_resumes_to_the_same_bits(name, tmp_path):
+    """And finds what PyTorch's operators find, but for rounding."""
+    task, member = task_of("small", checkpoint=tmp_path / "c.pt"), searcher(name)
+    with compiled.used():
+        with pytest.raises(KeyboardInterrupt):
+            member.search(task, StopAfterOne())
+        resumed = member.search(task, NullTracker())
+        whole = member.search(task_of("small"), NullTracker())
+    assert resumed.trajectory == whole.trajectory
+    found, expected = (result.trajectory[0] for result in (whole, plain(name, "small")))
+    assert found["alphas"].keys() == expected["alphas"].keys()
+    for group, values in found["alphas"].items():
+        np.testing.assert_allclose(values, expected["alphas"][group], atol=2e-3)
 
 
 FIELDS = [

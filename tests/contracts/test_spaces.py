@@ -18,12 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Genotype, load_genotype, save_genotype
 from nasbench.core.seeding import generator
-from nasbench.spaces import SPACES, fan_pass, few_launches
+from nasbench.spaces import SPACES, compiled, fan_pass, few_launches
 from nasbench.spaces.banks import SeparableBank
 from nasbench.spaces.base import SearchSpace
 from nasbench.spaces.mixed import MixedGraph
 from nasbench.spaces.ops import Noise
 from nasbench.spaces.two_input_cells import TwoInputCells
+from tests.kernels import needs_kernels
 from tests.mixed_edges import computed, gradients_of_operations, single_weights, with_values
 from tests.space_cases import SpaceCase, cases
 
@@ -361,6 +362,19 @@ def test_few_launches_equal_the_textbook(name: str, monkeypatch: pytest.MonkeyPa
     plain.double()
     for size, softmaxed in zip(SIZES, (False, True), strict=True):
         check_gradients(name, supernet, plain, size, softmaxed)
+
+
+@every_space
+@needs_kernels
+def test_compiled_kernels_equal_the_textbook(name: str) -> None:
+    supernet, plain = with_its_plain(name)
+    with compiled.used():
+        if name in REPRESENTATIVES:
+            check_float32_logits(name, supernet, plain.float(), SIZES[1], False)
+        supernet.double()
+        plain.double()
+        for size, softmaxed in list(zip(SIZES, (False, True), strict=True))[0 if name in REPRESENTATIVES else 1 :]:
+            check_gradients(name, supernet, plain, size, softmaxed)
 
 
 def check_gradients(name: str, supernet: nn.Module, plain: nn.Module, size, softmaxed: bool) -> None:

@@ -82,6 +82,11 @@ def test_it_installs_the_lock_file_with_hashes_and_runs_the_job_of_make_repro():
     assert re.search(r"^repro: setup\b", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
+def test_it_has_a_compiler_for_the_kernels():
+    (packages,) = [text for text in values("RUN") if "apt-get install" in text]
+    assert {"gcc", "libc6-dev"} <= set(packages.split())
+
+
 def test_no_address_of_a_package_index_stands_in_it_or_in_the_lock_file():
     for name in ("Dockerfile", "requirements.lock"):
         assert not re.search(r"(index-url|find-links|trusted-host)", (ROOT / name).read_text(encoding="utf-8")), name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from benchmarks.dispatch_count import count_operations, off_cpu_counts
 from benchmarks.network_steps import Size
 from nasbench.core.errors import ConfigError
 from nasbench.searchers.hypergradient import frozen
-from nasbench.spaces import fan_pass, few_launches
+from nasbench.spaces import compiled, fan_pass, few_launches
 from nasbench.spaces.base import NetworkShape
 from nasbench.spaces.darts import Darts
 from nasbench.spaces.group_weights import GroupWeights
@@ -24,10 +26,22 @@ from nasbench.spaces.mixed import MixedGraph, use_recomputation
 from nasbench.spaces.nas_bench_201 import NasBench201
 from nasbench.spaces.ops import use_batch_statistics
 from nasbench.spaces.robust_darts import RobustDartsS1, RobustDartsS2, RobustDartsS4
+from tests.kernels import needs_kernels
 from tests.mixed_edges import operations
 from tests.space_cases.two_input_cells import PlainSupernet, pairs, plain_supernet
 
 SHAPE = NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8)
+
+
+WAYS = ["few bytes", "few launches", pytest.param("kernels", marks=needs_kernels)]
+"""How a CPU computes, how other devices do, and how a CPU computes by the compiled kernels."""
+
+
+@contextmanager
+def computing(way: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(few_launches, "ON_CPU", way == "few launches")
+    with compiled.used(way == "kernels"):
+        yield
 
 
 def weights_of(space, dtype=torch.float64) -> dict[str, Tensor]:
@@ -84,31 +98,34 @@ def draw_running_statistics(network: nn.Module) -> None:
 )
 @pytest.mark.parametrize("size", [(8, 8), (7, 11), (2, 2)])
 @pytest.mark.parametrize("mode", ["train", "eval", "batch", "some", "partial", "dropped"])
-def test_few_launches_give_the_same_numbers(space, size, mode, monkeypatch):
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_another_way_gives_the_same_numbers(space, size, mode, way, monkeypatch):
     images, weights, found = images_of(size=size), weights_of(space), []
     rng = np.random.default_rng(1)
     active = {group: rng.random(full) < 0.4 for group, full in space.alpha_shapes.items()} if mode == "some" else None
     norms = {group: torch.rand(full[0]).double() for group, full in space.alpha_shapes.items()}
     options = {"some": {"active": active}, "partial": {"edge_norm": norms}, "dropped": {"drop_path": 0.3}}.get(mode, {})
-    for enabled in (False, True):
+    for one in ("few bytes", way):
         torch.manual_seed(0)
         network = space.supernet(SHAPE, partial_channels=2 if mode == "partial" else 1)
         network.double().train(mode not in ("eval", "batch"))
         use_batch_statistics(network, mode == "batch")
         draw_running_statistics(network)
-        monkeypatch.setattr(few_launches, "ON_CPU", enabled)
         torch.manual_seed(1)
-        loss = F.cross_entropy(network(images, weights, **options), torch.arange(len(images)) % 5)
-        inputs = [*weights.values(), *network.parameters()]
-        given = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
-        found.append([loss, *given, *network.buffers()])
+        with computing(one, monkeypatch):
+            loss = F.cross_entropy(network(images, weights, **options), torch.arange(len(images)) % 5)
+            inputs = [*weights.values(), *network.parameters()]
+            given = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+            with torch.no_grad():  # with running statistics, too, the kernels compute
+                again = network(images, weights, **options)
+        found.append([loss, again, *given, *network.buffers()])
     assert_same(found[1], found[0])
 
 
-@pytest.fixture(params=[False, True], ids=["few bytes", "few launches"])
+@pytest.fixture(params=WAYS)
 def either_way(request, monkeypatch):
-    """How a CPU computes, and how other devices do."""
-    monkeypatch.setattr(few_launches, "ON_CPU", request.param)
+    with computing(request.param, monkeypatch):
+        yield request.param
 
 
 @pytest.mark.usefixtures("either_way")
@@ -218,8 +235,8 @@ def test_mixed_precision_stays_near_with_few_launches(monkeypatch):
         torch.testing.assert_close(near, exact, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.usefixtures("either_way")
-def test_recomputation_keeps_no_copy_of_the_input(monkeypatch):
+@pytest.mark.parametrize("way", WAYS[:2])  # the kernels make no copy
+def test_recomputation_keeps_no_copy_of_the_input(way, monkeypatch):
     """Not only what autograd holds: nothing else may keep the input that is there once for each edge."""
     made: list[weakref.ref[Tensor]] = []
     original = fan_pass.repeated
@@ -231,6 +248,7 @@ def test_recomputation_keeps_no_copy_of_the_input(monkeypatch):
         return output
 
     monkeypatch.setattr(fan_pass, "repeated", repeated)
+    monkeypatch.setattr(few_launches, "ON_CPU", way == "few launches")
     network = supernet_of(Darts())
     use_recomputation(network, True)
     logits = network(images_of(torch.float32), weights_of(Darts(), torch.float32))

@@ -29,12 +29,14 @@ static inline void NAME(add_products)(const L *l, const PREPARED *p, V *parts, c
     }
 }
 
-/* The gradients of a cluster's outputs in slabs. */
-static inline void NAME(gather_slabs)(const PASS *pass, V *grads, int64_t n, int64_t cluster) {
+/* The gradients of a cluster's outputs in slabs; `room` is for a copy, where one is needed. */
+static inline const V *NAME(gather_slabs)(const PASS *pass, V *room, int64_t n, int64_t cluster) {
     const L *l = &pass->l;
+    const REAL *const *grads = (const REAL *const *)pass->fan->grads;
+    if (NAME(is_in_lanes)(l, grads[cluster])) return (const V *)(grads[cluster] + n * l->pixels * l->channels);
     for (int64_t group = 0; group < l->groups; group++)
-        NAME(gather)(l, grads + group * l->pixels, (const REAL *const *)pass->fan->grads, n * l->pixels, l->pixels,
-                     cluster, group);
+        NAME(gather)(l, room + group * l->pixels, grads, n * l->pixels, l->pixels, cluster, group);
+    return room;
 }
 
 /* What reaches a term of one image from a cluster's edges, added to its slabs. */
@@ -83,7 +85,7 @@ static void NAME(join_products)(const PASS *pass, int number, int last, const V 
 static void NAME(remember)(const PASS *pass) {
     const L *l = &pass->l;
     int64_t c = l->channels, per = l->packed ? l->packed : 1;
-    REAL *matrices = malloc(sizeof(REAL) * per * c * c);
+    REAL *matrices = claim((int64_t)sizeof(REAL) * per * c * c);
     for (int64_t o = 0; o < pass->fan->num_operations; o++)
         for (int number = 0; number < pass->fan->operations[o].repeats; number++) {
             const Operation *own = pass->fan->operations + o;
@@ -151,10 +153,10 @@ static void NAME(backward)(const Fan *fan) {
     {
         V *padded = NAME(scratch)(PADDED, l->groups * pass.padded), *hidden = NAME(scratch)(HIDDEN, l->groups * pass.padded);
         V *slabs = NAME(scratch)(SLAB, slab), *others = NAME(scratch)(OTHER_SLAB, slab);
-        V *grads = NAME(scratch)(GRADS, slab), *grad_x = NAME(scratch)(GRAD_X, l->groups * pass.padded);
+        V *grads_room = NAME(scratch)(GRADS, slab), *grad_x = NAME(scratch)(GRAD_X, l->groups * pass.padded);
         V *tile = NAME(scratch)(TILES, l->groups * TILE);
         V *terms = NAME(scratch)(TERM_SLABS, (fan->num_terms + 1) * slab);
-        V *raw = NAME(scratch)(RAW, whole), *raw_grad = NAME(scratch)(RAW_GRAD, whole);
+        V *room = NAME(scratch)(RAW, whole), *raw_grad = NAME(scratch)(RAW_GRAD, whole);
         memset(padded, 0, l->groups * pass.padded * sizeof(V));
         memset(hidden, 0, l->groups * pass.padded * sizeof(V));
 
@@ -162,10 +164,11 @@ static void NAME(backward)(const Fan *fan) {
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < fan->batch; n++) {
             memset(terms, 0, fan->num_terms * slab * sizeof(V));
+            const V *raw = room;
             for (int64_t t = 0; t < fan->num_terms; t++)
-                if (fan->terms[t].kind == STATE) NAME(read_input)(&pass, raw, n);
+                if (fan->terms[t].kind == STATE) raw = NAME(read_input)(&pass, room, n);
             for (int64_t cluster = 0; cluster < l->clusters; cluster++) {
-                NAME(gather_slabs)(&pass, grads, n, cluster);
+                const V *grads = NAME(gather_slabs)(&pass, grads_room, n, cluster);
                 for (int64_t t = 0; t < fan->num_terms; t++) {
                     const V *z = fan->terms[t].kind == STATE ? raw : NAME(term_z)(&pass, t, n);
                     of_shares[(n * l->clusters + cluster) * fan->num_terms + t] = NAME(of_factors)(&pass, grads, z, t);
@@ -219,7 +222,7 @@ static void NAME(backward)(const Fan *fan) {
             for (int64_t chunk = 0; chunk < chunks; chunk++)
               for (int64_t n = chunk * fan->batch / chunks; n < (chunk + 1) * fan->batch / chunks; n++)
                 for (int64_t cluster = 0; cluster < l->clusters; cluster++) {
-                    NAME(gather_slabs)(&pass, grads, n, cluster);
+                    const V *grads = NAME(gather_slabs)(&pass, grads_room, n, cluster);
                     for (int64_t o = 0; o < fan->num_operations; o++) {
                         PREPARED *p = NAME(prepared)(&pass, o, 1), *before = NAME(prepared)(&pass, o, 0);
                         if (fan->operations[o].repeats != 2 || !NAME(is_live)(l, cluster, before->rows)) continue;
@@ -256,13 +259,13 @@ static void NAME(backward)(const Fan *fan) {
 #pragma omp for schedule(static)
             for (int64_t chunk = 0; chunk < chunks; chunk++)
               for (int64_t n = chunk * fan->batch / chunks; n < (chunk + 1) * fan->batch / chunks; n++) {
-                NAME(read_input)(&pass, raw, n);
+                const V *raw = NAME(read_input)(&pass, room, n);
                 NAME(pad_input)(&pass, padded, raw);
                 memset(grad_x, 0, l->groups * pass.padded * sizeof(V));
                 memset(raw_grad, 0, whole * sizeof(V));
                 memset(terms, 0, fan->num_terms * slab * sizeof(V));
                 for (int64_t cluster = 0; cluster < l->clusters; cluster++) {
-                    NAME(gather_slabs)(&pass, grads, n, cluster);
+                    const V *grads = NAME(gather_slabs)(&pass, grads_room, n, cluster);
                     for (int64_t t = 0; t < fan->num_terms && fan->grad_x; t++)
                         NAME(share)(&pass, fan->terms[t].kind == STATE ? raw_grad : terms + t * slab, grads, t, cluster);
                     for (int64_t o = 0; o < fan->num_operations; o++) {
@@ -294,7 +297,7 @@ static void NAME(backward)(const Fan *fan) {
                         }
                         if (p->dense && fan->grad_x)
                             NAME(convolve_dense)(&pass, grad_x + pass.margin * pass.pitch + pass.margin, pass.pitch,
-                                                 pass.padded, hidden, p->mirrored, p, cluster);
+                                                 pass.padded, hidden, p->mirrored, p, cluster, 1);
                     }
                 }
                 for (int64_t t = 0; t < fan->num_terms && fan->grad_x; t++) {

@@ -8,9 +8,13 @@
 /* COUNT outputs of one row and one group, from all groups of the input; matrices [9][groups][inputs]. */
 #define ROW_OF_3X3(COUNT) \
 static inline void NAME(row_of_##COUNT)(const L *l, V *out, const V *in, int64_t pitch, int64_t slab, const V *matrices, \
-                                        int64_t per) { \
+                                        int64_t per, int add) { \
     V sums[COUNT]; \
-    _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) sums[p] = out[p]; \
+    if (add) { \
+        _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) sums[p] = out[p]; \
+    } else { \
+        _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) sums[p] = (V){0}; \
+    } \
     for (int64_t y = 0; y < 3; y++) \
         for (int64_t group = 0; group < l->groups; group++) { \
             const REAL *values = (const REAL *)(in + y * pitch + group * slab); \
@@ -31,18 +35,18 @@ ROW_OF_3X3(16)
 ROW_OF_3X3(8)
 ROW_OF_3X3(1)
 
-/* out[group][y][x] += the convolution; rows and groups of `out` lie `row` and `out_slab` pixels apart. */
+/* out[group][y][x] (+)= the convolution; rows and groups of `out` lie `row` and `out_slab` pixels apart. */
 static void NAME(convolve_3x3)(const L *l, V *out, int64_t row, int64_t out_slab, const V *in, int64_t pitch, int64_t slab,
-                               const V *matrices) {
+                               const V *matrices, int add) {
     int64_t per = l->groups * l->inputs;
     for (int64_t group = 0; group < l->groups; group++)
         for (int64_t y = 0; y < l->out_height; y++) {
             V *to = out + group * out_slab + y * row;
             const V *from = in + y * pitch, *own = matrices + group * l->inputs;
             int64_t x = 0;
-            for (; x + 16 <= l->out_width; x += 16) NAME(row_of_16)(l, to + x, from + x, pitch, slab, own, per);
-            for (; x + 8 <= l->out_width; x += 8) NAME(row_of_8)(l, to + x, from + x, pitch, slab, own, per);
-            for (; x < l->out_width; x++) NAME(row_of_1)(l, to + x, from + x, pitch, slab, own, per);
+            for (; x + 16 <= l->out_width; x += 16) NAME(row_of_16)(l, to + x, from + x, pitch, slab, own, per, add);
+            for (; x + 8 <= l->out_width; x += 8) NAME(row_of_8)(l, to + x, from + x, pitch, slab, own, per, add);
+            for (; x < l->out_width; x++) NAME(row_of_1)(l, to + x, from + x, pitch, slab, own, per, add);
         }
 }
 

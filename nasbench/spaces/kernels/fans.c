@@ -11,7 +11,7 @@
 #include "fan.h"
 
 #define MAX_OPERATIONS 16
-#define MAX_TERMS 4
+#define MAX_TERMS 3
 #define CHUNKS 8 /* of images, whose gradients of kernels are added up before those of others are known */
 
 /* Scratch memory of a thread, kept from call to call; the first ones are used by the thread that calls. */
@@ -28,6 +28,13 @@ static void *scratch_bytes(int place, int64_t bytes) {
         places[place].bytes = bytes;
     }
     return places[place].memory;
+}
+
+/* Memory for the matrices of a cluster. */
+static void *claim(int64_t bytes) {
+    void *memory = malloc((size_t)bytes);
+    if (!memory) abort();
+    return memory;
 }
 
 #define JOIN(name, suffix) name##_##suffix
@@ -75,18 +82,26 @@ static void *scratch_bytes(int place, int64_t bytes) {
 #define HAS_WIDE 1
 #endif
 
+/* A checksum of the sources that this was built from. */
+#ifndef SOURCES
+#define SOURCES 0
+#endif
+uint32_t nasbench_sources(void) { return (uint32_t)(SOURCES); }
+
+/* For tests: no higher level than this is used. */
+static int highest = 2;
+void nasbench_limit_level(int level) { highest = level; }
+
 /* 2: AVX-512, 1: AVX2, 0: what every machine has. */
 int nasbench_level(void) {
 #ifdef HAS_WIDE
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+    if (highest >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw"))
         return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+    if (highest >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
     return 0;
 }
-
-int nasbench_max_operations(void) { return MAX_OPERATIONS; }
 
 #define ENTRY(what) \
     void nasbench_##what##_double(const Fan *fan) { what##_double(fan); } \

@@ -21,14 +21,12 @@ static void NAME(forward)(const Fan *fan) {
 #pragma omp parallel num_threads(threads)
         {
             V *padded = NAME(scratch)(PADDED, l->groups * pass.padded), *slabs = NAME(scratch)(SLAB, l->groups * l->pixels);
-            V *tile = NAME(scratch)(TILES, l->groups * TILE), *raw = NAME(scratch)(RAW, whole);
+            V *tile = NAME(scratch)(TILES, l->groups * TILE), *room = NAME(scratch)(RAW, whole);
             memset(padded, 0, l->groups * pass.padded * sizeof(V));
 #pragma omp for schedule(static)
             for (int64_t n = 0; n < fan->batch; n++) {
-                if (!number) {
-                    NAME(read_input)(&pass, raw, n);
-                    NAME(pad_input)(&pass, padded, raw);
-                }
+                const V *raw = number ? room : NAME(read_input)(&pass, room, n);
+                if (!number) NAME(pad_input)(&pass, padded, raw);
                 for (int64_t t = 0; t < fan->num_terms && !number; t++) {
                     const Term *term = fan->terms + t;
                     V *z = NAME(term_z)(&pass, t, n);
@@ -78,11 +76,12 @@ static void NAME(forward)(const Fan *fan) {
 #pragma omp parallel num_threads(threads)
     {
         V *tile = NAME(scratch)(TILES, 2 * l->groups * TILE), *sums = tile + l->groups * TILE;
-        V *raw = NAME(scratch)(RAW, whole);
+        V *room = NAME(scratch)(RAW, whole);
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < fan->batch; n++) {
+            const V *raw = room;
             for (int64_t t = 0; t < fan->num_terms; t++)
-                if (fan->terms[t].kind == STATE) NAME(read_input)(&pass, raw, n);
+                if (fan->terms[t].kind == STATE) raw = NAME(read_input)(&pass, room, n);
             for (int64_t cluster = 0; cluster < l->clusters; cluster++)
                 for (int64_t first = 0; first < l->pixels; first += TILE) {
                     int64_t count = l->pixels - first < TILE ? l->pixels - first : TILE;

@@ -92,6 +92,11 @@ static inline void NAME(fold)(const L *l, REAL *to, const V *from, int64_t count
     }
 }
 
+/* Whether pixels of a tensor lie in memory as they lie in lanes. */
+static inline int NAME(is_in_lanes)(const L *l, const REAL *tensor) {
+    return l->channels == 16 && tensor && (uintptr_t)tensor % 64 == 0;
+}
+
 /* Copy pixels of the edges' own tensors [pixels][C] into a cluster's group. */
 static inline void NAME(gather)(const L *l, V *to, const REAL *const *from, int64_t first, int64_t count,
                                 int64_t cluster, int64_t group) {

@@ -120,7 +120,7 @@ static inline REAL NAME(affine_gradients)(const Operation *operation, int number
 static void NAME(know)(const Fan *fan, const L *l, const Operation *operation, int number, PREPARED *prepared,
                        const REAL *scale, int64_t cluster, const V *parts, int64_t stride) {
     int64_t c = l->channels, groups = l->groups, m = prepared->size, per = l->packed ? l->packed : 1;
-    REAL *mean = malloc(sizeof(REAL) * (16 * groups * (1 + l->inputs) + (per + 1) * c * c));
+    REAL *mean = claim((int64_t)sizeof(REAL) * (16 * groups * (1 + l->inputs) + (per + 1) * c * c));
     REAL *covariance = mean + 16 * groups, *sigma = covariance + 16 * groups * l->inputs, *matrices = sigma + c * c;
     const REAL *running = operation->running[number];
     memset(matrices, 0, sizeof(REAL) * per * c * c);
@@ -169,7 +169,7 @@ static void NAME(know_gradients)(const Fan *fan, const L *l, const Operation *op
                                  const REAL *scale, int64_t cluster, const REAL *sums, REAL *grad_scale) {
     int64_t c = l->channels, groups = l->groups, m = prepared->size, per = l->packed ? l->packed : 1;
     int64_t count = fan->batch * l->pixels;
-    REAL *product = malloc(sizeof(REAL) * (c * c + 2 * per * c * c + c));
+    REAL *product = claim((int64_t)sizeof(REAL) * (c * c + 2 * per * c * c + c));
     REAL *backs = product + c * c, *squares = backs + per * c * c, *weights = squares + per * c * c;
     memset(backs, 0, sizeof(REAL) * 2 * per * c * c);
     for (int64_t edge = NAME(first_edge)(l, cluster); edge < NAME(last_edge)(l, cluster); edge++) {

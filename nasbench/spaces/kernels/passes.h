@@ -73,12 +73,15 @@ static PASS NAME(begin)(const Fan *fan, PREPARED *prepared, PREPARED_TERM *terms
     return pass;
 }
 
-/* Image n of the input in lanes, one slab for each group. */
-static void NAME(read_input)(const PASS *pass, V *raw, int64_t n) {
+/* Image n of the input in lanes, one slab for each group; `room` is for a copy, where one is needed. */
+static const V *NAME(read_input)(const PASS *pass, V *room, int64_t n) {
     const Fan *fan = pass->fan;
     int64_t size = fan->height * fan->width;
+    const REAL *image = (const REAL *)fan->x + n * size * fan->channels;
+    if (NAME(is_in_lanes)(&pass->l, fan->x)) return (const V *)image;
     for (int64_t group = 0; group < pass->l.groups; group++)
-        NAME(spread)(&pass->l, raw + group * size, (const REAL *)fan->x + n * size * fan->channels, size, group);
+        NAME(spread)(&pass->l, room + group * size, image, size, group);
+    return room;
 }
 
 /* Its ReLU with a border of zeros. */
@@ -120,16 +123,18 @@ static inline void NAME(centre)(const L *l, V *tile, const V *z, const V *mean, 
     }
 }
 
-/* Ordinary convolution of a cluster from padded slabs onto slabs whose rows and groups lie so many pixels apart. */
+/* Ordinary convolution of a cluster from padded slabs into slabs, or with `add` onto them; rows and groups of the latter
+ * lie so many pixels apart. */
 static void NAME(convolve_dense)(const PASS *pass, V *out, int64_t row, int64_t slab, const V *padded, const V *matrices,
-                                 const PREPARED *p, int64_t cluster) {
+                                 const PREPARED *p, int64_t cluster, int add) {
     const L *l = &pass->l;
     int64_t k = p->kernel, per = l->groups * l->inputs;
     const V *own = matrices + cluster * k * k * per, *from = padded + NAME(corner)(pass, p);
     if (k == 3 && !l->packed) {
-        NAME(convolve_3x3)(l, out, row, slab, from, pass->pitch, pass->padded, own);
+        NAME(convolve_3x3)(l, out, row, slab, from, pass->pitch, pass->padded, own, add);
         return;
     }
+    if (!add) memset(out, 0, l->groups * l->pixels * sizeof(V)); /* a slab of its own, without a border */
     for (int64_t y = 0; y < l->out_height; y++)
         for (int64_t i = 0; i < k; i++)
             for (int64_t j = 0; j < k; j++)
@@ -169,8 +174,7 @@ static void NAME(squares)(const L *l, V *parts, const V *z) {
 static void NAME(convolve_cluster)(const PASS *pass, const PREPARED *p, V *z, const V *padded, int64_t cluster) {
     const L *l = &pass->l;
     if (p->dense) {
-        memset(z, 0, l->groups * l->pixels * sizeof(V));
-        NAME(convolve_dense)(pass, z, l->out_width, l->pixels, padded, p->kernels, p, cluster);
+        NAME(convolve_dense)(pass, z, l->out_width, l->pixels, padded, p->kernels, p, cluster, 0);
         return;
     }
     for (int64_t group = 0; group < l->groups; group++)

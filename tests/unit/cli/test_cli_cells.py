@@ -100,7 +100,18 @@ def test_options_of_search_matter(nasbench, tasks, pictures, tmp_path):
     assert (small.images.image_shape, small.augmentation.flip, small.device) == ((1, 8, 8), True, "cuda")
 
 
-@pytest.mark.parametrize("option", ["--crop-padding -1", "--stem imagnet", "--threads 0", "--flip 1"])
+def test_compiled_kernels_are_used_where_they_are_asked_for(nasbench, tasks, tmp_path, monkeypatch):
+    from nasbench.spaces import compiled
+
+    chosen: list[bool] = []
+    monkeypatch.setattr(compiled, "use", chosen.append)
+    line = "search --dataset digits --searcher random-sampling --out {out}"
+    for options, expected in (("", []), ("--kernels pytorch", []), ("--kernels compiled", [True])):
+        assert nasbench(f"{line} {options}", out=tmp_path / "g.json").code == 0
+        assert chosen == expected
+
+
+@pytest.mark.parametrize("option", ["--crop-padding -1", "--stem imagnet", "--threads 0", "--flip 1", "--kernels no"])
 def test_impossible_options_of_search_are_refused(nasbench, tmp_path, option):
     out = tmp_path / "g.json"
     assert nasbench(f"search --dataset digits --out {{out}} {option}", out=out).code == 2
