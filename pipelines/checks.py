@@ -177,3 +177,7 @@ def _check_rest(params: Params) -> None:
         )
     if params.compute.amp and params.compute.device == "cpu":
         raise ConfigError("compute.amp: mixed precision needs CUDA; set compute.device to cuda, or amp to false.")
+    if params.compute.kernels == "compiled" and params.compute.device == "cuda":
+        raise ConfigError(
+            "compute.kernels: 'compiled' is for a CPU; set compute.device to cpu or auto, or kernels to pytorch."
+        )

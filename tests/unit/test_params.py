@@ -68,6 +68,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("augment.recipe.schedule", "cosin", ["augment.recipe.schedule", "'cosine'"]),
         ("augment.recipe.decay", 0.5, ["decay 0.5 has no effect"]),
         ("compute.amp", True, ["compute.amp", "needs CUDA"]),
+        ("compute.kernels", "compild", ["compute.kernels", "'compiled'"]),
+        ("compute", {"device": "cuda", "kernels": "compiled"}, ["compute.kernels", "for a CPU"]),
         ("repository", "/somewhere", ["repository", "relative"]),
         ("study", "My Study", ["study", "'My Study'"]),
         ("gate.least_seed", 2, ["gate.least_seed", "'least_seeds'"]),
