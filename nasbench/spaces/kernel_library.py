@@ -73,7 +73,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def _sources() -> int | None:
-    """Return the checksum of the sources, as setup.py does, or None where the package came without them."""
+    """Return the checksum of the sources, as setup.py does, or None where there are none."""
     folder = Path(__file__).with_name("kernels")
     names = sorted(found for found in folder.iterdir() if found.suffix in {".c", ".h"})
     return zlib.crc32(b"".join(name.read_bytes() for name in names)) if names else None

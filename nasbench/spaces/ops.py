@@ -187,8 +187,8 @@ class KernelUnit(ConvUnit):
             return super().forward(x)
         parts = [*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm]
         norms = [part for part in parts if isinstance(part, BatchNorm)]
-        if not self._has_kernel(norms):
-            return super().forward(x)
+        if not self._has_kernel(norms) or any(part._forward_hooks for part in parts):  # noqa: SLF001 - PyTorch's own
+            return super().forward(x)  # whoever listens to a part is told of it, as the counter of multiply-adds
         tables = [norm.tables() for norm in norms]
         running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]
         operation = compiled.Operation(self.form, self._weights(parts, norms), running)

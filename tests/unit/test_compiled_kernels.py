@@ -20,6 +20,7 @@ from nasbench.spaces.network import build_network
 from nasbench.spaces.ops import build, use_batch_statistics
 from nasbench.spaces.published import published_cells
 from nasbench.spaces.separable import Moments
+from nasbench.training.cost import measure
 from tests.kernels import needs_kernels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,6 +283,14 @@ def test_the_kernels_are_what_computes(name, monkeypatch):
     assert not compiled.wanted_for(x)
 
 
+def test_multiply_adds_are_counted_all_the_same():
+    shape = NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8)
+    network = build_network(published_cells("DARTS_V2"), shape)
+    counted = measure(network, (2, 8, 8))
+    with compiled.used():
+        assert measure(network, (2, 8, 8)) == counted
+
+
 def test_one_pixel_has_no_statistics():
     operation = build("sep_conv_3x3", 4, 1, True)
     with compiled.used(), pytest.raises(ValueError, match="Expected more than 1 value per channel"):
@@ -301,7 +310,7 @@ def test_kernels_of_other_sources_are_not_used(monkeypatch):
     try:
         assert not kernel_library.available()
         assert kernel_library.level() == "none"
-        monkeypatch.setattr(kernel_library, "_sources", lambda: None)  # a wheel holds none
+        monkeypatch.setattr(kernel_library, "_sources", lambda: None)  # where no sources lie beside it
         kernel_library.library.cache_clear()
         assert kernel_library.available()
     finally:
