@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.spaces.kernel_call import Call, Sizes
 from nasbench.spaces.kernel_forms import MAX_OPERATIONS, TERMS, FanForm, Form, Known, Operation, Term
 from nasbench.spaces.kernel_library import KINDS, available, level
-from nasbench.spaces.separable import Unit, differentiable, normalised, repeated
+from nasbench.spaces.separable import Moments, Unit, differentiable, normalised, repeated
 
 __all__ = ["Form", "Known", "Operation", "Term", "available", "fan", "level", "use", "used", "wanted_for"]
 
@@ -91,7 +91,8 @@ def fan(
 
     Raises:
         RuntimeError: The kernels were not built, or a gradient is wanted with running statistics.
-        ValueError: There are more operations or terms than the kernels take.
+        TypeError: Not all tensors are on the CPU and of one type.
+        ValueError: There are more operations or terms than the kernels take, or weights of other channels.
     """
     if len(operations) > MAX_OPERATIONS or len(terms) > len(TERMS):
         given = f"{len(operations)} operations and {len(terms)} terms"
@@ -102,8 +103,19 @@ def fan(
     form = FanForm(forms, running, tuple(terms), stride, factors.shape[1], eps)
     known = Known([], [])
     weights = [weight for own in operations for weight in own.weights]
+    used = [factors, *weights, *(part for own in (*running, *(own.running for own in terms)) for part in _flat(own))]
+    if any(part.dtype != x.dtype or not part.is_cpu for part in used):
+        raise TypeError(f"all tensors must be on the CPU and of the input's type, {x.dtype}.")
+    if any(part.numel() and part.shape[1] != x.shape[1] for part in weights):
+        raise ValueError(f"the weights are not those of {x.shape[1]} channels.")
     outputs = _Fan_.apply(form, known, factors.contiguous(), _pixels(x), *weights)
     return outputs, known
+
+
+def _flat(known: Moments | Sequence[Moments] | None) -> Iterator[Tensor]:
+    """Yield the tensors of running statistics."""
+    for one in () if known is None else [known] if isinstance(known, Moments) else known:
+        yield from one
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -121,7 +133,8 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
         z, small = x.new_empty(sizes.z), x.new_empty(sizes.small)
         batch, channels = x.shape[:2]
         height, width = (-(-size // form.stride) for size in x.shape[2:])
-        outputs = [x.new_empty(batch, height, width, channels).permute(0, 3, 1, 2) for _ in range(form.edges)]
+        shape = (batch, channels, height, width)
+        outputs = [torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last) for _ in range(form.edges)]
         call = Call(form, sizes, x, factors, weights, z, small)
         call.fan.outputs = call.pointers(outputs)
         call.run("forward")
@@ -138,6 +151,9 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
             present = {edge: grad for edge, grad in enumerate(grads) if grad is not None}
             compute = partial(_step_by_step, form, list(present))
             return None, None, *differentiable(compute, (factors, x, *weights), list(present.values()))
+        # Who keeps tensors elsewhere meanwhile may return them in another layout.
+        x, factors, z, small = _pixels(x), factors.contiguous(), z.contiguous(), small.contiguous()
+        z = z.clone() if z.data_ptr() % 64 else z
         wants_x, wants_weights = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
         call = Call(form, ctx.sizes, x, factors, weights, z, small)
         of_factors, of_x = torch.zeros_like(factors), torch.empty_like(x) if wants_x else None

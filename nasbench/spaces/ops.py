@@ -193,13 +193,15 @@ class KernelUnit(ConvUnit):
         running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]
         operation = compiled.Operation(self.form, self._weights(parts, norms), running)
         (output,), known = compiled.fan(x, self.stride, [operation], [], x.new_ones(1, 1), norms[0].eps)
-        if self.training:
-            for norm, pair, (mean, variance) in zip(norms, tables, known.operations[0], strict=True):
+        for norm, pair, (mean, variance) in zip(norms, tables, known.operations[0], strict=True):
+            if norm.training:
                 norm.move(pair, (mean[0], variance[0]), output.numel() // output.shape[1])
         return output
 
     def _has_kernel(self, norms: Sequence[BatchNorm]) -> bool:
         """Whether there is one for what is done here: not for gradients with running statistics."""
+        if len({(norm.training, norm.by_batch, norm.eps) for norm in norms}) > 1:
+            return False
         return not (self.form.dense and self.stride > 1) and (norms[0].by_batch or not torch.is_grad_enabled())
 
     def _weights(self, parts: Sequence[nn.Module], norms: Sequence[BatchNorm]) -> list[Tensor]:

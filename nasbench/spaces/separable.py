@@ -171,7 +171,7 @@ def differentiable(
     # Inputs may depend on each other; by aliases the gradient of each is that of this computation alone.
     aliases = [tensor.view_as(tensor) for tensor in inputs]
     wanted = [alias for alias in aliases if alias.requires_grad]
-    found = iter(torch.autograd.grad(compute(*aliases), wanted, grad, create_graph=True))
+    found = iter(torch.autograd.grad(compute(*aliases), wanted, grad, create_graph=True, allow_unused=True))
     return tuple(next(found) if alias.requires_grad else None for alias in aliases)
 
 

@@ -224,7 +224,21 @@ def test_what_is_not_a_number_stays_so():
     with torch.no_grad():
         x[0, 0, 0, 0] = float("nan")
         outputs, _ = compiled.fan(x, stride, operations, [], factors, EPS)
+        pooled, _ = compiled.fan(x, stride, [], [Term("max_pool_3x3")], factors[:1], EPS)
     assert all(out.isnan().any() for out in outputs)
+    assert all(out[0, 0, :2, :2].isnan().all() for out in pooled)
+
+
+def test_tensors_that_were_kept_elsewhere_and_outputs_that_are_changed():
+    case = draw(13, 4, (5, 6), 3, 1, SEPARABLE, TERMS, 3)
+    expected = both(case)[1]
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(memory_format=torch.contiguous_format),
+                                                  lambda t: t):  # fmt: skip
+        found = both(case)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    compiled.fan(*case, EPS)[0][0].mul_(2)
+    with pytest.raises(TypeError, match="of the input's type"):
+        compiled.fan(case[0].float(), *case[1:], EPS)
 
 
 def test_single_precision_is_no_further_from_double_than_pytorch():

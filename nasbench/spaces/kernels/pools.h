@@ -28,7 +28,7 @@ static void NAME(pool)(const L *l, const Fan *fan, int64_t kind, V *out, const V
                 for (int64_t i = first_y; i < last_y; i++)
                     for (int64_t j = first_x; j < last_x; j++) {
                         V other = in[i * width + j];
-                        value = NAME(select)((V)(value >= other), value, other);
+                        value = NAME(select)((V)((value >= other) | (value != value)), value, other);
                     }
             } else {
                 value = (V){0};
