@@ -76,7 +76,7 @@ def use_kernels(enabled: bool) -> None:
         BenchmarkError: They were not built.
     """
     if enabled and not compiled.available():
-        raise BenchmarkError("the compiled kernels were not built. Is there a C compiler? Install the package again.")
+        raise BenchmarkError("the compiled kernels were not built. Is there GCC? Install the package again.")
     compiled.use(enabled)
 
 

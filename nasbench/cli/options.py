@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,7 +54,7 @@ def compute(command: F) -> F:
     """Add where to compute: ``--device`` and ``--threads``."""
     text = "CPU threads of one operation; results may differ between their numbers."
     threads = click.option("--threads", type=click.IntRange(min=1), default=1, help=text)
-    return click.option("--device", default="cpu")(threads(command))
+    return click.option("--device", default="cpu", is_eager=True)(threads(command))
 
 
 def kernels(command: F) -> F:
@@ -65,11 +66,13 @@ def kernels(command: F) -> F:
     )(command)  # fmt: skip
 
 
-def _use_kernels(_context: click.Context, _parameter: click.Parameter, value: str) -> None:
-    if value == "compiled":  # PyTorch is imported for nothing else
+def _use_kernels(context: click.Context, _parameter: click.Parameter, value: str) -> None:
+    if value == "compiled" and context.params.get("device", "cpu").startswith("cuda"):
+        raise click.BadParameter("compiled kernels are for a CPU; leave out either --kernels or --device.")
+    if value == "compiled" or "nasbench.spaces.compiled" in sys.modules:  # PyTorch is imported for nothing else
         from nasbench.spaces import compiled
 
-        compiled.use(True)
+        compiled.use(value == "compiled")
 
 
 def numbers(option: str, text: str) -> Callable[[F], F]:

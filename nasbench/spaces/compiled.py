@@ -3,7 +3,7 @@
 The method is that of `nasbench.spaces.separable` and `nasbench.spaces.weighted_sum`, the same function but for the
 order of summation. The outputs of the depthwise convolutions are all that is written to memory; everything else about
 an image is done while it is in the cache (``kernels/fans.c``). The kernels are built with the package where there is a
-C compiler; `available` says whether they are there.
+GCC; `available` says whether they are there.
 
 Shapes: N images, n edges of which m have an operation, C channels; x [N, C, H, W] in channels_last memory.
 """
@@ -43,8 +43,8 @@ def use(enabled: bool) -> None:
     _Switch.on = enabled and available()
     if enabled and not available():
         warnings.warn(
-            "The compiled kernels were not built when this package was installed, or from other sources (is there a C "
-            "compiler? `make setup` builds them). PyTorch's operators are used: the same function, slower, with other "
+            "The compiled kernels were not built when this package was installed, or from other sources (is there "
+            "GCC? `make setup` builds them). PyTorch's operators are used: the same function, slower, with other "
             "last digits.", RuntimeWarning, stacklevel=2,
         )  # fmt: skip
 
@@ -92,7 +92,8 @@ def fan(
     Raises:
         RuntimeError: The kernels were not built, or a gradient is wanted with running statistics.
         TypeError: Not all tensors are on the CPU and of one type.
-        ValueError: There are more operations or terms than the kernels take, or weights of other channels.
+        ValueError: There are more operations or terms than the kernels take, or weights of other channels; or a
+            batch of one pixel is to be normalised by itself.
     """
     if len(operations) > MAX_OPERATIONS or len(terms) > len(TERMS):
         given = f"{len(operations)} operations and {len(terms)} terms"
@@ -106,6 +107,10 @@ def fan(
     used = [factors, *weights, *(part for own in (*running, *(own.running for own in terms)) for part in _flat(own))]
     if any(part.dtype != x.dtype or not part.is_cpu for part in used):
         raise TypeError(f"all tensors must be on the CPU and of the input's type, {x.dtype}.")
+    by_batch = None in running or any(own.norm and own.running is None for own in terms)
+    pixels = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+    if by_batch and pixels < 2:
+        raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
     if any(part.numel() and part.shape[1] != x.shape[1] for part in weights):
         raise ValueError(f"the weights are not those of {x.shape[1]} channels.")
     outputs = _Fan_.apply(form, known, factors.contiguous(), _pixels(x), *weights)

@@ -103,5 +103,5 @@ def run(what: str, kind: str, arguments: FanArguments) -> None:
     """
     loaded = library()
     if loaded is None:
-        raise RuntimeError("the compiled kernels were not built. Is there a C compiler? Install the package again.")
+        raise RuntimeError("the compiled kernels were not built. Is there GCC? Install the package again.")
     getattr(loaded, f"nasbench_{what}_{kind}")(ctypes.byref(arguments))

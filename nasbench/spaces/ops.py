@@ -166,6 +166,12 @@ def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
+def _is_heard(module: nn.Module) -> bool:
+    """Whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in kinds)
+
+
 class KernelUnit(ConvUnit):
     """ReLU, convolutions with their BNs, by `nasbench.spaces.compiled` where that is in use.
 
@@ -187,8 +193,8 @@ class KernelUnit(ConvUnit):
             return super().forward(x)
         parts = [*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm]
         norms = [part for part in parts if isinstance(part, BatchNorm)]
-        if not self._has_kernel(norms) or any(part._forward_hooks for part in parts):  # noqa: SLF001 - PyTorch's own
-            return super().forward(x)  # whoever listens to a part is told of it, as the counter of multiply-adds
+        if not self._has_kernel(norms) or any(map(_is_heard, [self.body, *parts])):
+            return super().forward(x)
         tables = [norm.tables() for norm in norms]
         running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]
         operation = compiled.Operation(self.form, self._weights(parts, norms), running)

@@ -342,6 +342,10 @@ def with_its_plain(name: str) -> tuple[nn.Module, nn.Module]:
 
 @every_space
 def test_logits_and_all_gradients_equal_the_textbook(name: str) -> None:
+    check_against_textbook(name)
+
+
+def check_against_textbook(name: str) -> None:
     supernet, plain = with_its_plain(name)
     if name in REPRESENTATIVES:
         check_float32_logits(name, supernet, plain.float(), SIZES[1], False)
@@ -367,14 +371,8 @@ def test_few_launches_equal_the_textbook(name: str, monkeypatch: pytest.MonkeyPa
 @every_space
 @needs_kernels
 def test_compiled_kernels_equal_the_textbook(name: str) -> None:
-    supernet, plain = with_its_plain(name)
     with compiled.used():
-        if name in REPRESENTATIVES:
-            check_float32_logits(name, supernet, plain.float(), SIZES[1], False)
-        supernet.double()
-        plain.double()
-        for size, softmaxed in list(zip(SIZES, (False, True), strict=True))[0 if name in REPRESENTATIVES else 1 :]:
-            check_gradients(name, supernet, plain, size, softmaxed)
+        check_against_textbook(name)
 
 
 def check_gradients(name: str, supernet: nn.Module, plain: nn.Module, size, softmaxed: bool) -> None:

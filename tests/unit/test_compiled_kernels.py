@@ -305,15 +305,54 @@ def test_multiply_adds_are_counted_all_the_same():
         assert measure(network, (2, 8, 8)) == counted
 
 
-def test_one_pixel_has_no_statistics():
-    operation = build("sep_conv_3x3", 4, 1, True)
+@pytest.mark.parametrize("training", [True, False])
+def test_one_pixel_has_no_statistics(training):
+    operation = build("sep_conv_3x3", 4, 1, True).train(training)
+    use_batch_statistics(operation, not training)
     with compiled.used(), pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         operation(torch.randn(1, 4, 1, 1))
 
 
+def test_weights_of_other_channels_are_refused():
+    with compiled.used(), pytest.raises(ValueError, match="not those of 8 channels"):
+        build("sep_conv_3x3", 4, 1, True)(torch.randn(2, 8, 5, 5))
+
+
+def test_frozen_statistics_stay():
+    operation = build("sep_conv_3x3", 4, 1, True)
+    operation.norm.eval()
+    operation.body[2].eval()
+    before = [buffer.clone() for buffer in operation.buffers()]
+    with compiled.used(), torch.no_grad():
+        operation(torch.randn(2, 4, 5, 5))
+    assert operation.training
+    assert all(map(torch.equal, before, operation.buffers()))
+
+
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"])
+@pytest.mark.parametrize("part", ["body", "norm"])
+def test_who_listens_to_a_part_is_told(kind, part):
+    operation, told = build("sep_conv_3x3", 4, 1, True), []
+    getattr(getattr(operation, part), kind)(lambda *_: told.append(part))
+    with compiled.used():
+        operation(torch.randn(2, 4, 5, 5, requires_grad=True)).sum().backward()
+    assert told
+
+
+def test_second_derivatives_of_some_edges():
+    forms = [Form((0,), 3, 1, 2), Form((1,), 3, 2)]
+    x, stride, operations, terms, factors = case = draw(14, 4, (5, 6), 3, 1, forms, TERMS, 2)
+    inputs = [x, *operations[1].weights]
+    results = []
+    for outputs in (compiled.fan(x, stride, operations, terms, factors, EPS)[0], plain_fan(*case)):
+        first = torch.autograd.grad((outputs[1] ** 3).sum(), inputs, create_graph=True)
+        results.append(torch.autograd.grad(sum(part.square().sum() for part in first), inputs))
+    torch.testing.assert_close(*results, rtol=1e-8, atol=1e-8)
+
+
 def test_where_they_were_not_built_a_warning_says_so(monkeypatch):
     monkeypatch.setattr(compiled, "available", lambda: False)
-    with pytest.warns(RuntimeWarning, match="kernels were not built [^|]* C compiler"):
+    with pytest.warns(RuntimeWarning, match="kernels were not built [^|]* GCC"):
         compiled.use(True)
     assert not compiled.wanted_for(torch.ones(1, 4, 4, 4))
 

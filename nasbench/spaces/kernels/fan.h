@@ -2,7 +2,7 @@
  *
  * Sizes: N images, C channels of an edge, H x W pixels of the state and H' x W' of the edges' outputs, n edges,
  * m of them with an operation. Images lie pixel by pixel with all channels of a pixel beside each other.
- * Pointers are to `REAL`, float or double by the function that is called. nasbench/spaces/compiled.py mirrors
+ * Pointers are to `REAL`, float or double by the function that is called. nasbench/spaces/kernel_library.py mirrors
  * these structures.
  */
 #ifndef FAN_H

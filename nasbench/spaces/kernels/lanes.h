@@ -71,7 +71,7 @@ static inline void NAME(spread)(const L *l, V *to, const REAL *from, int64_t cou
     }
 }
 
-/* Add what is in all edges' lanes up, and write it to (or, with `add`, onto) pixels [count][C]. */
+/* Add what is in all edges' lanes up, and write it to pixels [count][C]. */
 static inline void NAME(fold)(const L *l, REAL *to, const V *from, int64_t count, int64_t group) {
     int64_t c = l->channels;
     if (!l->packed) {

@@ -202,14 +202,20 @@ static void NAME(moments)(const L *l, V *parts, const V *z, V *tile) {
     }
 }
 
+/* Slabs of one vector for each group, in a tile. */
+static inline void NAME(fill)(const L *l, V *slabs, const V *values, int64_t first, int64_t count) {
+    for (int64_t group = 0; group < l->groups; group++) {
+        V value = values[group], *to = slabs + group * l->pixels + first;
+        for (int64_t i = 0; i < count; i++) to[i] = value;
+    }
+}
+
 /* Slabs of V z, normalised: the input of a second convolution before its ReLU. */
 static void NAME(normalise)(const L *l, V *slabs, const PREPARED *p, const V *z, V *tile, int64_t cluster) {
     for (int64_t first = 0; first < l->pixels; first += TILE) {
         int64_t count = l->pixels - first < TILE ? l->pixels - first : TILE;
         NAME(centre)(l, tile, z, p->mean + cluster * l->groups, first, count);
-        for (int64_t group = 0; group < l->groups; group++)
-            for (int64_t i = 0; i < count; i++)
-                slabs[group * l->pixels + first + i] = p->bias[cluster * l->groups + group];
+        NAME(fill)(l, slabs, p->bias + cluster * l->groups, first, count);
         NAME(product)(l, slabs + first, l->pixels, tile, TILE, p->matrix + cluster * l->groups * l->inputs, count);
     }
 }
@@ -228,9 +234,7 @@ static void NAME(back)(const L *l, V *slabs, const PREPARED *p, const V *grads, 
     for (int64_t first = 0; first < l->pixels; first += TILE) {
         int64_t count = l->pixels - first < TILE ? l->pixels - first : TILE;
         NAME(centre)(l, tile, z, p->mean + cluster * l->groups, first, count);
-        for (int64_t group = 0; group < l->groups; group++)
-            for (int64_t i = 0; i < count; i++)
-                slabs[group * l->pixels + first + i] = p->shift[cluster * l->groups + group];
+        NAME(fill)(l, slabs, p->shift + cluster * l->groups, first, count);
         NAME(product)(l, slabs + first, l->pixels, grads + first, l->pixels, p->back + cluster * l->groups * l->inputs, count);
         NAME(product)(l, slabs + first, l->pixels, tile, TILE, p->square + cluster * l->groups * l->inputs, count);
     }

@@ -106,9 +106,13 @@ def test_compiled_kernels_are_used_where_they_are_asked_for(nasbench, tasks, tmp
     chosen: list[bool] = []
     monkeypatch.setattr(compiled, "use", chosen.append)
     line = "search --dataset digits --searcher random-sampling --out {out}"
-    for options, expected in (("", []), ("--kernels pytorch", []), ("--kernels compiled", [True])):
+    for options, expected in (("", False), ("--kernels pytorch", False), ("--kernels compiled", True)):
         assert nasbench(f"{line} {options}", out=tmp_path / "g.json").code == 0
-        assert chosen == expected
+        assert chosen.pop() == expected
+    for options in ("--kernels compiled --device cuda", "--device cuda:0 --kernels compiled"):
+        refused = nasbench(f"{line} {options}", out=tmp_path / "g.json")
+        assert (refused.code, chosen) == (2, [])
+        assert "compiled kernels are for a CPU" in refused.err
 
 
 @pytest.mark.parametrize("option", ["--crop-padding -1", "--stem imagnet", "--threads 0", "--flip 1", "--kernels no"])
