@@ -13,13 +13,18 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Cell
+from nasbench.spaces.banks import ConvBank
 from nasbench.spaces.base import NetworkShape, Prediction
+from nasbench.spaces.chain_links import Links, by_kernels
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import Classifier
-from nasbench.spaces.ops import BatchNorm, Zero, build, drop_path, use_batch_statistics
+from nasbench.spaces.ops import BatchNorm, KernelUnit, Zero, build, drop_path, use_batch_statistics
 from nasbench.spaces.residual import ResidualBlock
 from nasbench.spaces.sizes import STAGES, check_stages
+
+LINKED = {"none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3"}
+"""Operations that cells can have as links."""
 
 
 def cell_widths(shape: NetworkShape) -> tuple[int, ...]:
@@ -84,12 +89,20 @@ class Chain(nn.Module):
                 f"network with in_channels of the images."
             )
         state = self.stem(images)
-        for index, cell in enumerate(self.cells):
-            if str(index) in self.blocks:
-                state = self.blocks[str(index)](state)
-            state = cell(state, *given)
-        logits: Tensor = self.classifier(F.relu(self.norm(state)))
+        known = by_kernels(self._parts, state, given)
+        if known is None:
+            for index, cell in enumerate(self.cells):
+                if str(index) in self.blocks:
+                    state = self.blocks[str(index)](state)
+                state = cell(state, *given)
+        logits: Tensor = self.classifier(F.relu(self.norm(state if known is None else known)))
         return logits
+
+    @property
+    def _parts(self) -> list[nn.Module]:
+        """Cells and the blocks between them, in order."""
+        blocks = dict(self.blocks.items())
+        return [part for index, cell in enumerate(self.cells) for part in (blocks.get(str(index)), cell) if part]
 
 
 class MixedEdgeCell(nn.Module):
@@ -115,6 +128,41 @@ class MixedEdgeCell(nn.Module):
         """Map the output of the layer before [N, C, H, W] to this cell's, of the same shape."""
         output: Tensor = self.graph([state], group)[-1]
         return output
+
+    def has_links(self, group: GroupWeights) -> bool:
+        """Return whether the compiled kernels serve: all is summed as it is, and all channels are seen."""
+        dropped = group.drop_path > 0 and self.training
+        known = {name for names in self.graph.candidates for name in names} <= LINKED
+        return known and self.graph.partial_channels == 1 and not dropped
+
+    def factors(self, group: GroupWeights) -> Tensor:
+        """Return the weights of all operations [E * O], and behind them what is added to the edges, if anything is."""
+        matrix = group.matrix.flatten()
+        return matrix if group.bias is None else torch.cat([matrix, group.bias])
+
+    def link(self, links: Links, source: int, group: GroupWeights) -> int:
+        """See `nasbench.spaces.chain_links.Linked`."""
+        states, edges = [source], enumerate(self.graph.candidates)
+        banks = {name: bank for name, bank in self.graph.banks.items() if isinstance(bank, ConvBank)}
+        for node in range(self.graph.num_nodes):
+            target = links.state(links.states[source])
+            for state, (edge, names) in zip(states[: node + 1], edges, strict=False):
+                if group.bias is not None:
+                    links.add(state, target, "one", group.matrix.numel() + edge)
+                for column, name in enumerate(names):
+                    if name == "none" or not (group.active is None or group.active[edge, column]):
+                        continue
+                    place = edge * len(names) + column
+                    if name not in banks:
+                        links.add(state, target, name, place)
+                        continue
+                    bank = banks[name]
+                    links.convolution(
+                        state, target, bank.weight, kernel=bank.form[-1], bias=bank.bias, norm=bank.norm,
+                        row=self.graph.rows[edge, name], factor=place,
+                    )  # fmt: skip
+            states.append(target)
+        return states[-1]
 
 
 class ChainSupernet(nn.Module):
@@ -225,6 +273,26 @@ class DiscreteEdgeCell(nn.Module):
                     value = drop_path(value, probability)
                 arriving.append(value)
             states.append(sum(arriving[1:], start=arriving[0]) if arriving else torch.zeros_like(state))
+        return states[self.output]
+
+    def has_links(self, probability: float) -> bool:
+        """Return whether the compiled kernels serve: no edge is dropped, and they know all operations."""
+        known = {name for edges in self.nodes for name, _ in edges} <= LINKED
+        return known and self.output == len(self.nodes) and not (probability > 0 and self.training)
+
+    def factors(self, probability: float) -> None:
+        """Return nothing: all is summed as it is."""
+
+    def link(self, links: Links, source: int, probability: float) -> int:
+        """See `nasbench.spaces.chain_links.Linked`."""
+        states, operations = [source], iter(self.edges)
+        for edges in self.nodes:
+            states.append(links.state(links.states[source]))
+            for (name, state), operation in zip(edges, operations, strict=False):
+                if isinstance(operation, KernelUnit):
+                    links.unit(states[state], states[-1], operation)
+                elif name != "none":
+                    links.add(states[state], states[-1], name)
         return states[self.output]
 
 

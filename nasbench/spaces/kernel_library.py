@@ -52,6 +52,45 @@ class FanArguments(ctypes.Structure):
     )  # fmt: skip
 
 
+class StateArguments(ctypes.Structure):
+    """As in kernels/chain.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("channels", "height", "width")),
+        *((name, c_void_p) for name in ("values", "grads")),
+    )
+
+
+class LinkArguments(ctypes.Structure):
+    """As in kernels/chain.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("source", "target", "kind", "kernel", "stride", "norm")),
+        ("momentum", c_double),
+        *((name, c_void_p) for name in (
+            "factor", "weight", "bias", "gain", "shift", "mean", "variance", "z", "known", "grad_factor", "grad_weight",
+            "grad_gain", "grad_shift",
+        )),
+    )  # fmt: skip
+
+
+class ChainArguments(ctypes.Structure):
+    """As in kernels/chain.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("batch", "num_states", "num_links", "threads")),
+        ("eps", c_double),
+        *((name, c_void_p) for name in ("x", "output", "grad_output", "grad_x", "states", "links")),
+    )
+
+
+ARGUMENTS = {
+    "forward": FanArguments, "backward": FanArguments, "chain_forward": ChainArguments,
+    "chain_backward": ChainArguments,
+}  # fmt: skip
+"""What each kernel is given."""
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """Return the library, or None where it was not built from these sources, or cannot be loaded."""
@@ -65,10 +104,10 @@ def library() -> ctypes.CDLL | None:
     loaded.nasbench_sources.restype = ctypes.c_uint32
     if _sources() not in {None, loaded.nasbench_sources()}:
         return None
-    for what in ("forward", "backward"):
+    for what, given in ARGUMENTS.items():
         for kind in KINDS.values():
             function = getattr(loaded, f"nasbench_{what}_{kind}")
-            function.argtypes, function.restype = [ctypes.POINTER(FanArguments)], None
+            function.argtypes, function.restype = [ctypes.POINTER(given)], None
     return loaded
 
 
@@ -90,11 +129,11 @@ def level() -> str:
     return "none" if loaded is None else ("baseline", "AVX2", "AVX-512")[loaded.nasbench_level()]
 
 
-def run(what: str, kind: str, arguments: FanArguments) -> None:
+def run(what: str, kind: str, arguments: FanArguments | ChainArguments) -> None:
     """Run a kernel.
 
     Args:
-        what: ``forward`` or ``backward``.
+        what: A key of `ARGUMENTS`.
         kind: A value of `KINDS`.
         arguments: What it is given.
 

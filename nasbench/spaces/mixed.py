@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -108,11 +109,19 @@ class MixedGraph(nn.Module):
         """
         if name not in self.candidates[edge]:
             raise ConfigError(f"edge {edge} has no operation {name!r}, but {', '.join(self.candidates[edge])}.")
-        fan = next(fan for fan in self._fans if edge in fan.edges)
-        if name not in self.banks or not fan.num_rows(name):
-            return {}
-        having = [number for number, names in zip(fan.edges, fan.candidates, strict=True) if name in names]
-        return self._banks[name].operation_state(fan.first_rows[name] + having.index(edge))
+        row = self.rows.get((edge, name))
+        return {} if row is None else self._banks[name].operation_state(row)
+
+    @cached_property
+    def rows(self) -> Mapping[tuple[int, str], int]:
+        """Edge and operation -> row of the operation's bank, for all operations with weights."""
+        found: dict[tuple[int, str], int] = {}
+        for fan in self._fans:
+            for name in self.banks:
+                if fan.num_rows(name):
+                    having = [edge for edge, names in zip(fan.edges, fan.candidates, strict=True) if name in names]
+                    found |= {(edge, name): fan.first_rows[name] + row for row, edge in enumerate(having)}
+        return found
 
     @property
     def _fans(self) -> list[Fan]:

@@ -166,7 +166,7 @@ def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
-def _is_heard(module: nn.Module) -> bool:
+def is_heard(module: nn.Module) -> bool:
     """Whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for kind in kinds)
@@ -193,7 +193,7 @@ class KernelUnit(ConvUnit):
             return super().forward(x)
         parts = [*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm]
         norms = [part for part in parts if isinstance(part, BatchNorm)]
-        if not self._has_kernel(norms) or any(map(_is_heard, [self.body, *parts])):
+        if not self._has_kernel(norms) or any(map(is_heard, [self.body, *parts])):
             return super().forward(x)
         tables = [norm.tables() for norm in norms]
         running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]

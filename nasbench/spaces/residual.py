@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from nasbench.spaces.chain_forms import Shape
+from nasbench.spaces.chain_links import Links
 from nasbench.spaces.ops import ConvUnit
 
 
@@ -43,3 +47,20 @@ class ResidualBlock(nn.Module):
         """Map [N, c_in, H, W] to [N, c_out, ceil(H/2), ceil(W/2)]."""
         output: Tensor = self.second(self.first(x)) + self.project(self.pool(x))
         return output
+
+    def has_links(self, *given: Any) -> bool:
+        """See `nasbench.spaces.chain_links.Linked`."""
+        return True
+
+    def factors(self, *given: Any) -> None:
+        """Return nothing: all is summed as it is."""
+
+    def link(self, links: Links, source: int, *given: Any) -> int:
+        """See `nasbench.spaces.chain_links.Linked`."""
+        _, height, width = links.states[source]
+        shape = Shape(self.project.out_channels, (height + 1) // 2, (width + 1) // 2)
+        middle, target = links.state(shape), links.state(shape)
+        links.unit(source, middle, self.first)
+        links.unit(middle, target, self.second)
+        links.convolution(source, target, self.project.weight, kernel=1, kind="projection")
+        return target

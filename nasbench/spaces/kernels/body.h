@@ -8,6 +8,10 @@
 #include "passes.h"
 #include "forward.h"
 #include "backward.h"
+#include "taps.h"
+#include "links.h"
+#include "chain_forward.h"
+#include "chain_backward.h"
 #undef V
 #undef L
 #undef PREPARED
@@ -21,3 +25,10 @@
 #undef UNROLL
 #undef ROW_OF_3X3
 #undef ALL
+#undef SIZE
+#undef MAX_TAPS
+#undef TAPS
+#undef ROW_OF_TAPS
+#undef ROWS_OF_TAPS
+#undef LINK
+#undef NET

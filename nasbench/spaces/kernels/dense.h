@@ -1,25 +1,40 @@
-/* Ordinary 3x3 convolutions where an edge has its groups of lanes for itself.
+/* Ordinary convolutions, on groups of lanes that hold one output's channels and nothing else.
  *
- * A number of the input is read once for the three taps of a row, so that it is arithmetic that takes the time.
+ * Slabs have a border where a convolution reads them; rows of one lie `pitch` and groups `slab` pixels apart. Matrices
+ * are [taps][groups out][inputs].
  */
+
+/* Groups of lanes of the output and of the input, the input's channels, and the output's rows and columns. */
+typedef struct {
+    int64_t outputs, inputs, channels, height, width;
+} NAME(Size);
+#define SIZE NAME(Size)
 
 #define ALL(v) ((V){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v})
 
-/* COUNT outputs of one row and one group, from all groups of the input; matrices [9][groups][inputs]. */
+/* Lanes of an input's group that hold a channel. */
+static inline int64_t NAME(lanes_in_use)(const SIZE *s, int64_t group) {
+    return s->channels - 16 * group < 16 ? s->channels - 16 * group : 16;
+}
+
+/* A number of the input is read once for the three taps of a row, so that it is arithmetic that takes the time:
+ * COUNT outputs of one row and one group, from all groups of the input. */
 #define ROW_OF_3X3(COUNT) \
-static inline void NAME(row_of_##COUNT)(const L *l, V *out, const V *in, int64_t pitch, int64_t slab, const V *matrices, \
-                                        int64_t per, int add) { \
+static inline void NAME(row_of_##COUNT)(const SIZE *s, V *out, const V *in, int64_t pitch, int64_t slab, const V *matrices, \
+                                        int add) { \
     V sums[COUNT]; \
+    int64_t per = 16 * s->outputs * s->inputs; \
     if (add) { \
         _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) sums[p] = out[p]; \
     } else { \
         _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) sums[p] = (V){0}; \
     } \
     for (int64_t y = 0; y < 3; y++) \
-        for (int64_t group = 0; group < l->groups; group++) { \
+        for (int64_t group = 0; group < s->inputs; group++) { \
             const REAL *values = (const REAL *)(in + y * pitch + group * slab); \
             const V *left = matrices + 3 * y * per + 16 * group, *middle = left + per, *right = middle + per; \
-            for (int64_t j = 0; j < 16; j++) { \
+            int64_t used = NAME(lanes_in_use)(s, group); \
+            for (int64_t j = 0; j < used; j++) { \
                 V a = left[j], b = middle[j], c = right[j]; \
                 _Pragma("GCC unroll 18") for (int q = 0; q < COUNT + 2; q++) { \
                     V value = ALL(values[16 * q + j]); \
@@ -35,29 +50,28 @@ ROW_OF_3X3(16)
 ROW_OF_3X3(8)
 ROW_OF_3X3(1)
 
-/* out[group][y][x] (+)= the convolution; rows and groups of `out` lie `row` and `out_slab` pixels apart. */
-static void NAME(convolve_3x3)(const L *l, V *out, int64_t row, int64_t out_slab, const V *in, int64_t pitch, int64_t slab,
+/* out[group][y][x] (+)= the convolution 3x3 of stride 1; rows and groups of `out` lie `row` and `out_slab` pixels apart. */
+static void NAME(convolve_3x3)(const SIZE *s, V *out, int64_t row, int64_t out_slab, const V *in, int64_t pitch, int64_t slab,
                                const V *matrices, int add) {
-    int64_t per = l->groups * l->inputs;
-    for (int64_t group = 0; group < l->groups; group++)
-        for (int64_t y = 0; y < l->out_height; y++) {
+    for (int64_t group = 0; group < s->outputs; group++)
+        for (int64_t y = 0; y < s->height; y++) {
             V *to = out + group * out_slab + y * row;
-            const V *from = in + y * pitch, *own = matrices + group * l->inputs;
+            const V *from = in + y * pitch, *own = matrices + 16 * group * s->inputs;
             int64_t x = 0;
-            for (; x + 16 <= l->out_width; x += 16) NAME(row_of_16)(l, to + x, from + x, pitch, slab, own, per, add);
-            for (; x + 8 <= l->out_width; x += 8) NAME(row_of_8)(l, to + x, from + x, pitch, slab, own, per, add);
-            for (; x < l->out_width; x++) NAME(row_of_1)(l, to + x, from + x, pitch, slab, own, per, add);
+            for (; x + 16 <= s->width; x += 16) NAME(row_of_16)(s, to + x, from + x, pitch, slab, own, add);
+            for (; x + 8 <= s->width; x += 8) NAME(row_of_8)(s, to + x, from + x, pitch, slab, own, add);
+            for (; x < s->width; x++) NAME(row_of_1)(s, to + x, from + x, pitch, slab, own, add);
         }
 }
 
 /* sums[3][groups][inputs] += gradients of a row of taps, of eight inputs of one group and one group of outputs. */
-static inline void NAME(correlate_row)(V *sums, int64_t per, const V *g, const V *in, int64_t pitch, int64_t height,
-                                       int64_t width) {
+static inline void NAME(correlate_row)(V *sums, int64_t per, const V *g, int64_t g_pitch, const V *in, int64_t pitch,
+                                       int64_t height, int64_t width) {
     V a[8], b[8], c[8];
     _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++) a[j] = sums[j], b[j] = sums[per + j], c[j] = sums[2 * per + j];
     for (int64_t y = 0; y < height; y++) {
         const REAL *values = (const REAL *)(in + y * pitch);
-        const V *grads = g + y * width;
+        const V *grads = g + y * g_pitch;
         V first = {0}, second = {0}, third = {0}; /* of the outputs that see an input as their left, middle, right tap */
         for (int64_t x = 0; x < width + 2; x++) {
             third = second, second = first;
@@ -72,12 +86,13 @@ static inline void NAME(correlate_row)(V *sums, int64_t per, const V *g, const V
 }
 
 /* parts[9][groups][inputs] += the gradient of the weights of one image. */
-static void NAME(correlate_3x3)(const L *l, V *parts, const V *grads, const V *in, int64_t pitch, int64_t slab) {
-    int64_t per = l->groups * l->inputs;
+static void NAME(correlate_3x3)(const SIZE *s, V *parts, const V *grads, int64_t g_pitch, int64_t g_slab, const V *in,
+                                int64_t pitch, int64_t slab) {
+    int64_t per = 16 * s->outputs * s->inputs;
     for (int64_t y = 0; y < 3; y++)
-        for (int64_t i = 0; i < l->groups; i++)
-            for (int64_t j = 0; j < l->inputs; j += 8)
-                NAME(correlate_row)(parts + 3 * y * per + i * l->inputs + j, per, grads + i * l->pixels,
+        for (int64_t i = 0; i < s->outputs; i++)
+            for (int64_t j = 0; j < s->channels; j += 8)
+                NAME(correlate_row)(parts + 3 * y * per + 16 * i * s->inputs + j, per, grads + i * g_slab, g_pitch,
                                     (const V *)((const REAL *)(in + y * pitch + j / 16 * slab) + j % 16), pitch,
-                                    l->out_height, l->out_width);
+                                    s->height, s->width);
 }

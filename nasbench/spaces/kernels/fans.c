@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "chain.h"
 #include "fan.h"
 
 #define MAX_OPERATIONS 16
@@ -15,7 +16,7 @@
 #define CHUNKS 8 /* of images, whose gradients of kernels are added up before those of others are known */
 
 /* Scratch memory of a thread, kept from call to call; the first ones are used by the thread that calls. */
-enum { PARTS = 0, PREPARED_LANES, PARTS_OF_KERNELS, PARTS_OF_SHARES, PARTS_OF_TERMS, SUMS, /* of one thread alone or of all */
+enum { PARTS = 0, PREPARED_LANES, PARTS_OF_KERNELS, PARTS_OF_SHARES, PARTS_OF_TERMS, SUMS, LINKS_IN_LANES, PLACES_OF_LINKS, /* of one thread alone or of all */
        PADDED, HIDDEN, SLAB, OTHER_SLAB, GRADS, GRAD_X, TILES, TERM_SLABS, RAW, RAW_GRAD, PLACES };
 
 static void *scratch_bytes(int place, int64_t bytes) {
@@ -103,20 +104,22 @@ int nasbench_level(void) {
     return 0;
 }
 
-#define ENTRY(what) \
-    void nasbench_##what##_double(const Fan *fan) { what##_double(fan); } \
-    void nasbench_##what##_float(const Fan *fan) { \
+#define ENTRY(what, Given) \
+    void nasbench_##what##_double(const Given *given) { what##_double(given); } \
+    void nasbench_##what##_float(const Given *given) { \
         ENTRY_WIDE(what) \
-        what##_float(fan); \
+        what##_float(given); \
     }
 #ifdef HAS_WIDE
 #define ENTRY_WIDE(what) \
     switch (nasbench_level()) { \
-        case 2: what##_float_avx512(fan); return; \
-        case 1: what##_float_avx2(fan); return; \
+        case 2: what##_float_avx512(given); return; \
+        case 1: what##_float_avx2(given); return; \
     }
 #else
 #define ENTRY_WIDE(what)
 #endif
-ENTRY(forward)
-ENTRY(backward)
+ENTRY(forward, Fan)
+ENTRY(backward, Fan)
+ENTRY(chain_forward, Chain)
+ENTRY(chain_backward, Chain)

@@ -123,6 +123,11 @@ static inline void NAME(centre)(const L *l, V *tile, const V *z, const V *mean, 
     }
 }
 
+/* Sizes of an ordinary convolution of one edge. */
+static inline SIZE NAME(size_of)(const L *l) {
+    return (SIZE){l->groups, l->groups, l->channels, l->out_height, l->out_width};
+}
+
 /* Ordinary convolution of a cluster from padded slabs into slabs, or with `add` onto them; rows and groups of the latter
  * lie so many pixels apart. */
 static void NAME(convolve_dense)(const PASS *pass, V *out, int64_t row, int64_t slab, const V *padded, const V *matrices,
@@ -131,7 +136,8 @@ static void NAME(convolve_dense)(const PASS *pass, V *out, int64_t row, int64_t 
     int64_t k = p->kernel, per = l->groups * l->inputs;
     const V *own = matrices + cluster * k * k * per, *from = padded + NAME(corner)(pass, p);
     if (k == 3 && !l->packed) {
-        NAME(convolve_3x3)(l, out, row, slab, from, pass->pitch, pass->padded, own, add);
+        SIZE size = NAME(size_of)(l);
+        NAME(convolve_3x3)(&size, out, row, slab, from, pass->pitch, pass->padded, own, add);
         return;
     }
     if (!add) memset(out, 0, l->groups * l->pixels * sizeof(V)); /* a slab of its own, without a border */
@@ -148,7 +154,8 @@ static void NAME(correlate_dense)(const PASS *pass, const PREPARED *p, V *parts,
     int64_t k = p->kernel, per = l->groups * l->inputs;
     const V *from = padded + NAME(corner)(pass, p);
     if (k == 3 && !l->packed) {
-        NAME(correlate_3x3)(l, parts, grads, from, pass->pitch, pass->padded);
+        SIZE size = NAME(size_of)(l);
+        NAME(correlate_3x3)(&size, parts, grads, l->out_width, l->pixels, from, pass->pitch, pass->padded);
         return;
     }
     for (int64_t i = 0; i < k; i++)

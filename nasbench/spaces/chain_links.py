@@ -1,0 +1,168 @@
+"""Cells and residual blocks as links that the compiled kernels compute together; see `nasbench.spaces.chain_call`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from nasbench.spaces import compiled, few_launches
+from nasbench.spaces.chain_call import chain
+from nasbench.spaces.chain_forms import ChainForm, Link, Part, Shape
+from nasbench.spaces.ops import BatchNorm, ConvUnit, is_heard
+
+
+class Links:
+    """States and the links between them, while they are put together.
+
+    Args:
+        shape: Of the first state.
+
+    Attributes:
+        states: Shapes of all states.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.states = [shape]
+        self._links: list[Link] = []
+        self._tensors: list[Tensor] = []
+        self._numbers: dict[int, int] = {}
+        self._running: list[tuple[Tensor, Tensor, float] | None] = []
+
+    def state(self, shape: Shape) -> int:
+        """Add a state, and return its number."""
+        self.states.append(shape)
+        return len(self.states) - 1
+
+    def add(self, source: int, target: int, kind: str, factor: int | None = None) -> None:
+        """Add a link without weights; ``factor`` is the place of what it is multiplied with."""
+        self._links.append(Link(source, target, kind, factor))
+        self._running.append(None)
+
+    def convolution(
+        self,
+        source: int,
+        target: int,
+        weight: Tensor,
+        *,
+        kernel: int,
+        stride: int = 1,
+        kind: str = "convolution",
+        bias: Tensor | None = None,
+        norm: BatchNorm | None = None,
+        row: int | None = None,
+        factor: int | None = None,
+    ) -> None:
+        """Add a convolution.
+
+        Args:
+            source: The state that it leaves.
+            target: The state that it enters.
+            weight: [C', C, k, k] in any shape, or with an axis of rows before.
+            kernel: k.
+            stride: 1 or 2.
+            kind: ``convolution`` of the ReLU, or ``projection`` of averages.
+            bias: [C'], or rows of that.
+            norm: The BN that follows, of C' channels, or of all rows' one after the other.
+            row: Which row of weight, bias and BN is its own; None where there are none.
+            factor: Place of what it is multiplied with.
+        """
+        own = {"weight": weight, "bias": bias}
+        if norm is not None:
+            own |= {"gain": norm.weight, "shift": norm.bias}
+        parts = {name: Part(self._number(tensor), row) for name, tensor in own.items() if tensor is not None}
+        mode, running = "none", None
+        if norm is not None:
+            mode = "running" if not norm.by_batch else "moving" if norm.training else "batch"
+            if mode != "batch":
+                mean, variance = norm.tables()
+                channels = self.states[target].channels
+                some = slice(None) if row is None else slice(row * channels, (row + 1) * channels)
+                running = mean[some], variance[some], norm.momentum or 0.0
+        self._links.append(Link(source, target, kind, factor, kernel, stride, mode, **parts))
+        self._running.append(running)
+
+    def unit(self, source: int, target: int, unit: ConvUnit) -> None:
+        """Add ReLU, an ordinary convolution and its BN.
+
+        Raises:
+            TypeError: It has another body.
+        """
+        body = unit.body
+        if not isinstance(body, nn.Conv2d):
+            raise TypeError(f"{type(body).__name__} is no ordinary convolution.")
+        self.convolution(
+            source, target, body.weight, kernel=body.kernel_size[0], stride=body.stride[0], bias=body.bias,
+            norm=unit.norm,
+        )  # fmt: skip
+
+    def _number(self, tensor: Tensor) -> int:
+        """Return the number of a tensor among all."""
+        if id(tensor) not in self._numbers:
+            self._numbers[id(tensor)] = len(self._tensors)
+            self._tensors.append(tensor)
+        return self._numbers[id(tensor)]
+
+    def compute(self, x: Tensor, factors: Tensor, eps: float) -> Tensor:
+        """Return the last state [N, C', H', W'].
+
+        Args:
+            x: The first one.
+            factors: What links are multiplied with, in any shape.
+            eps: Of all BN.
+        """
+        order = sorted(range(len(self._links)), key=lambda number: self._links[number].source)
+        form = ChainForm(tuple(self.states), tuple(self._links[number] for number in order), eps)
+        return chain(x, form, factors.flatten(), self._tensors, [self._running[number] for number in order])
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A part of a network that can be given as links."""
+
+    def has_links(self, *given: Any) -> bool:
+        """Return whether it can be with what it takes after its input."""
+
+    def factors(self, *given: Any) -> Tensor | None:
+        """Return what its links are multiplied with, the same for all parts of a network."""
+
+    def link(self, links: Links, source: int, *given: Any) -> int:
+        """Add it, and return the number of its output."""
+
+
+def by_kernels(parts: Sequence[nn.Module], state: Tensor, given: Sequence[Any]) -> Tensor | None:
+    """Return what parts of a network that follow each other make of a state, or None where kernels do not serve.
+
+    With gradients all parts are one call; without them each part is, so that what it holds is soon given back.
+
+    Args:
+        parts: In order.
+        state: [N, C, H, W].
+        given: What each takes after its input.
+    """
+    if not compiled.wanted_for(state) or few_launches.wanted_for(state):
+        return None
+    if not all(isinstance(part, Linked) and part.has_links(*given) for part in parts):
+        return None
+    modules = [module for part in parts for module in part.modules()]
+    norms = [module for module in modules if isinstance(module, BatchNorm)]
+    modes = {(norm.training, norm.by_batch, norm.eps) for norm in norms}
+    if len(modes) > 1 or any(map(is_heard, modules)):
+        return None
+    for _, by_batch, _ in modes:
+        if torch.is_grad_enabled() and not by_batch:
+            return None
+    eps = next((norm.eps for norm in norms), 0.0)
+    for some in [parts] if torch.is_grad_enabled() else [[part] for part in parts]:
+        state = _compute(some, state, given, eps)  # type: ignore[arg-type]
+    return state
+
+
+def _compute(parts: Iterable[Linked], state: Tensor, given: Sequence[Any], eps: float) -> Tensor:
+    links, number, factors = Links(Shape(*state.shape[1:])), 0, None
+    for part in parts:
+        number = part.link(links, number, *given)
+        factors = part.factors(*given) if factors is None else factors
+    return links.compute(state, state.new_empty(0) if factors is None else factors, eps)
