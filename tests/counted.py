@@ -9,8 +9,8 @@ from unittest import mock
 
 from torch import Tensor, nn
 
+from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.depthwise import DepthwiseConv2d
-from nasbench.spaces.ops import BatchNorm
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
+from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.kernel_forms import Form
-from nasbench.spaces.ops import BatchNorm
 from nasbench.spaces.separable import InverseMoments, Moments
 
 Rows = slice | list[int]

@@ -106,9 +106,12 @@ class _Call:
             if link.weight is None:
                 continue
             shape = form.states[link.target]
-            own.kernel, own.stride, own.norm = link.kernel, link.stride, NORMS[link.norm]
+            own.kernel, own.stride, own.dilation, own.norm = link.kernel, link.stride, link.dilation, NORMS[link.norm]
             for name, part in link.parts:
                 setattr(own, name, self._address(self.weights[part.tensor], part.row))
+            if link.kind == "separable":
+                own.inner = next_of[link.source]
+                next_of[link.source] += len(x) * form.inner(link) * self.bytes
             own.z = next_of[link.source]
             next_of[link.source] += len(x) * shape.size * self.bytes
             if own.norm:
@@ -173,7 +176,7 @@ def _kept(form: ChainForm, x: Tensor, in_place: bool) -> list[Tensor]:
     known = 0
     for link in form.links:
         if link.weight is not None:
-            sizes[link.source] += form.states[link.target].size
+            sizes[link.source] += form.states[link.target].size + form.inner(link)
             known += 4 * form.states[link.target].channels * (link.norm != "none")
     return [*(x.new_empty(len(x) * size) for size in sizes), x.new_empty(known)]
 

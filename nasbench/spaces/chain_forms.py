@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-KINDS = {"skip_connect": 0, "avg_pool_3x3": 1, "convolution": 2, "projection": 3, "one": 4}
+KINDS = {"skip_connect": 0, "avg_pool_3x3": 1, "convolution": 2, "projection": 3, "one": 4, "separable": 5}
 """With its number in kernels/chain.h: the state; its average over the 3x3 pixels around each; a convolution of its
-ReLU, 1x1 at stride 1 or 3x3; a convolution 1x1 of its averages over 2x2 pixels; 1 whatever the state."""
+ReLU, 1x1 at stride 1 or 3x3; a convolution 1x1 of its averages over 2x2 pixels; 1 whatever the state; a separable
+convolution of its ReLU."""
 
 NORMS = {"none": 0, "batch": 1, "moving": 2, "running": 3}
 """By what a BN normalises, with its number in kernels/chain.h; ``moving``: by the batch, and the running ones move."""
@@ -43,8 +44,10 @@ class Link(NamedTuple):
         factor: Place of what it is multiplied with, or None for 1.
         kernel: k of a convolution.
         stride: Likewise, 1 or 2.
+        dilation: Of a separable convolution.
         norm: A key of `NORMS`.
-        weight: [C', C, k, k] in any shape.
+        depthwise: [C, 1, k, k] of a separable convolution, in any shape.
+        weight: [C', C, k, k] in any shape; k is 1 where there is a depthwise one.
         bias: [C'], only before a BN.
         gain: Scale [C'] of the BN.
         shift: Likewise.
@@ -56,7 +59,9 @@ class Link(NamedTuple):
     factor: int | None = None
     kernel: int = 0
     stride: int = 1
+    dilation: int = 1
     norm: str = "none"
+    depthwise: Part | None = None
     weight: Part | None = None
     bias: Part | None = None
     gain: Part | None = None
@@ -65,7 +70,8 @@ class Link(NamedTuple):
     @property
     def parts(self) -> Iterator[tuple[str, Part]]:
         """What of the tensors it has, by the names of the fields."""
-        pairs = (("weight", self.weight), ("bias", self.bias), ("gain", self.gain), ("shift", self.shift))
+        names = ("depthwise", "weight", "bias", "gain", "shift")
+        pairs = ((name, getattr(self, name)) for name in names)
         return ((name, part) for name, part in pairs if part is not None)
 
     def plain(self, state: Tensor, tensors: Sequence[Tensor], factors: Tensor, eps: float) -> Tensor:
@@ -76,13 +82,16 @@ class Link(NamedTuple):
             state = F.avg_pool2d(state, 3, 1, padding=1, count_include_pad=False)
         elif self.kind == "projection":
             state = F.avg_pool2d(state, 2, stride=2, ceil_mode=True)
-        elif self.kind == "convolution":
+        elif self.kind in {"convolution", "separable"}:
             state = F.relu(state)
         if self.weight is not None:
             own = {name: part.of(tensors) for name, part in self.parts}
-            weight = own["weight"].reshape(-1, state.shape[1], self.kernel, self.kernel)
-            stride = self.stride if self.kind == "convolution" else 1
-            state = F.conv2d(state, weight, own.get("bias"), stride, padding=self.kernel // 2)
+            channels, kernel, stride = state.shape[1], self.kernel, self.stride if self.kind == "convolution" else 1
+            if self.kind == "separable":
+                square, padding = own["depthwise"].reshape(channels, 1, kernel, kernel), self.dilation * (kernel // 2)
+                state, kernel = F.conv2d(state, square, None, self.stride, padding, self.dilation, channels), 1
+            weight = own["weight"].reshape(-1, channels, kernel, kernel)
+            state = F.conv2d(state, weight, own.get("bias"), stride, padding=kernel // 2)
             if self.norm != "none":
                 state = F.batch_norm(state, None, None, own.get("gain"), own.get("shift"), True, 0.0, eps)
         return state if self.factor is None else factors[self.factor] * state
@@ -122,6 +131,11 @@ class ChainForm(NamedTuple):
             if link.target in found and link.kind != "one":
                 found.add(link.source)
         return found
+
+    def inner(self, link: Link) -> int:
+        """Return how many numbers of one image, in lanes, come out of a link's depthwise convolution."""
+        shape = self.states[link.target]._replace(channels=self.states[link.source].channels)
+        return shape.size if link.kind == "separable" else 0
 
     def plain(self, factors: Tensor, x: Tensor, *tensors: Tensor) -> Tensor:
         """Return the last state in plain steps, differentiable any number of times."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nasbench.spaces import compiled, few_launches
+from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.chain_call import chain
 from nasbench.spaces.chain_forms import ChainForm, Link, Part, Shape
-from nasbench.spaces.ops import BatchNorm, ConvUnit, is_heard
 
 
 class Links:
@@ -49,7 +49,9 @@ class Links:
         *,
         kernel: int,
         stride: int = 1,
+        dilation: int = 1,
         kind: str = "convolution",
+        depthwise: Tensor | None = None,
         bias: Tensor | None = None,
         norm: BatchNorm | None = None,
         row: int | None = None,
@@ -60,16 +62,18 @@ class Links:
         Args:
             source: The state that it leaves.
             target: The state that it enters.
-            weight: [C', C, k, k] in any shape, or with an axis of rows before.
+            weight: [C', C, k, k] in any shape, or with an axis of rows before; of a separable one [C', C].
             kernel: k.
             stride: 1 or 2.
-            kind: ``convolution`` of the ReLU, or ``projection`` of averages.
+            dilation: Of a separable convolution.
+            kind: ``convolution`` or ``separable`` of the ReLU, or ``projection`` of averages.
+            depthwise: [C, 1, k, k] of a separable convolution.
             bias: [C'], or rows of that.
             norm: The BN that follows, of C' channels, or of all rows' one after the other.
             row: Which row of weight, bias and BN is its own; None where there are none.
             factor: Place of what it is multiplied with.
         """
-        own = {"weight": weight, "bias": bias}
+        own = {"depthwise": depthwise, "weight": weight, "bias": bias}
         if norm is not None:
             own |= {"gain": norm.weight, "shift": norm.bias}
         parts = {name: Part(self._number(tensor), row) for name, tensor in own.items() if tensor is not None}
@@ -81,22 +85,32 @@ class Links:
                 channels = self.states[target].channels
                 some = slice(None) if row is None else slice(row * channels, (row + 1) * channels)
                 running = mean[some], variance[some], norm.momentum or 0.0
-        self._links.append(Link(source, target, kind, factor, kernel, stride, mode, **parts))
+        self._links.append(Link(source, target, kind, factor, kernel, stride, dilation, mode, **parts))
         self._running.append(running)
 
-    def unit(self, source: int, target: int, unit: ConvUnit) -> None:
-        """Add ReLU, an ordinary convolution and its BN.
+    def unit(self, source: int, convolutions: Sequence[nn.Conv2d], norm: BatchNorm, target: int | None = None) -> int:
+        """Add ReLU, an ordinary convolution or a depthwise and a pointwise one, and a BN.
 
-        Raises:
-            TypeError: It has another body.
+        Args:
+            source: The state that they leave.
+            convolutions: One, or both.
+            norm: That follows.
+            target: The state that they enter; None adds one.
+
+        Returns:
+            The number of the state that they enter.
         """
-        body = unit.body
-        if not isinstance(body, nn.Conv2d):
-            raise TypeError(f"{type(body).__name__} is no ordinary convolution.")
+        first, last = convolutions[0], convolutions[-1]
+        stride, (_, height, width) = first.stride[0], self.states[source]
+        if target is None:
+            target = self.state(Shape(last.out_channels, -(-height // stride), -(-width // stride)))
+        separable = len(convolutions) == 2
         self.convolution(
-            source, target, body.weight, kernel=body.kernel_size[0], stride=body.stride[0], bias=body.bias,
-            norm=unit.norm,
+            source, target, last.weight, kernel=first.kernel_size[0], stride=stride, dilation=first.dilation[0],
+            kind="separable" if separable else "convolution", depthwise=first.weight if separable else None,
+            bias=last.bias, norm=norm,
         )  # fmt: skip
+        return target
 
     def _number(self, tensor: Tensor) -> int:
         """Return the number of a tensor among all."""
@@ -132,7 +146,24 @@ class Linked(Protocol):
         """Add it, and return the number of its output."""
 
 
-def by_kernels(parts: Sequence[nn.Module], state: Tensor, given: Sequence[Any]) -> Tensor | None:
+def has_link(convolutions: Sequence[nn.Conv2d]) -> bool:
+    """Return whether the kernels know an ordinary convolution, or a depthwise and a pointwise one."""
+    first, last = convolutions[0], convolutions[-1]
+    form = (last.kernel_size, last.stride, last.dilation, last.groups)
+    if len(convolutions) == 1:
+        return form in {((k, k), (s, s), (1, 1), 1) for k, s in ((1, 1), (3, 1), (3, 2))}
+    return len(convolutions) == 2 and form == ((1, 1), (1, 1), (1, 1), 1) and first.groups == first.in_channels
+
+
+def is_heard(module: nn.Module) -> bool:
+    """Whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in kinds)
+
+
+def by_kernels(
+    parts: Sequence[nn.Module], state: Tensor, given: Sequence[Any], *, called: bool = False
+) -> Tensor | None:
     """Return what parts of a network that follow each other make of a state, or None where kernels do not serve.
 
     With gradients all parts are one call; without them each part is, so that what it holds is soon given back.
@@ -141,6 +172,7 @@ def by_kernels(parts: Sequence[nn.Module], state: Tensor, given: Sequence[Any]) 
         parts: In order.
         state: [N, C, H, W].
         given: What each takes after its input.
+        called: Whether the parts themselves are being called, so that who listens to them hears.
     """
     if not compiled.wanted_for(state) or few_launches.wanted_for(state):
         return None
@@ -149,7 +181,7 @@ def by_kernels(parts: Sequence[nn.Module], state: Tensor, given: Sequence[Any]) 
     modules = [module for part in parts for module in part.modules()]
     norms = [module for module in modules if isinstance(module, BatchNorm)]
     modes = {(norm.training, norm.by_batch, norm.eps) for norm in norms}
-    if len(modes) > 1 or any(map(is_heard, modules)):
+    if len(modes) > 1 or any(is_heard(module) for module in modules if not (called and module in parts)):
         return None
     for _, by_batch, _ in modes:
         if torch.is_grad_enabled() and not by_batch:

@@ -15,11 +15,12 @@ from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.banks import ConvBank
 from nasbench.spaces.base import NetworkShape, Prediction
+from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
 from nasbench.spaces.chain_links import Links, by_kernels
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import Classifier
-from nasbench.spaces.ops import BatchNorm, KernelUnit, Zero, build, drop_path, use_batch_statistics
+from nasbench.spaces.ops import KernelUnit, Zero, build, drop_path
 from nasbench.spaces.residual import ResidualBlock
 from nasbench.spaces.sizes import STAGES, check_stages
 
@@ -290,7 +291,7 @@ class DiscreteEdgeCell(nn.Module):
             states.append(links.state(links.states[source]))
             for (name, state), operation in zip(edges, operations, strict=False):
                 if isinstance(operation, KernelUnit):
-                    links.unit(states[state], states[-1], operation)
+                    operation.link(links, states[state], states[-1])
                 elif name != "none":
                     links.add(states[state], states[-1], name)
         return states[self.output]

@@ -65,11 +65,11 @@ class LinkArguments(ctypes.Structure):
     """As in kernels/chain.h."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("source", "target", "kind", "kernel", "stride", "norm")),
+        *((name, c_int64) for name in ("source", "target", "kind", "kernel", "stride", "dilation", "norm")),
         ("momentum", c_double),
         *((name, c_void_p) for name in (
-            "factor", "weight", "bias", "gain", "shift", "mean", "variance", "z", "known", "grad_factor", "grad_weight",
-            "grad_gain", "grad_shift",
+            "factor", "depthwise", "weight", "bias", "gain", "shift", "mean", "variance", "inner", "z", "known",
+            "grad_factor", "grad_depthwise", "grad_weight", "grad_gain", "grad_shift",
         )),
     )  # fmt: skip
 

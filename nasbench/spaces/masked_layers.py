@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.genotype import Cell
-from nasbench.spaces.ops import BatchNorm
+from nasbench.spaces.batch_norm import BatchNorm
 
 
 class SlicedConv(nn.Conv2d):

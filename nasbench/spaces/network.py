@@ -12,7 +12,8 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import MIN_CELLS, NetworkShape, Prediction
-from nasbench.spaces.ops import BatchNorm, ConvUnit, build, factorized_reduce, relu_conv_bn
+from nasbench.spaces.batch_norm import BatchNorm
+from nasbench.spaces.ops import ConvUnit, build, factorized_reduce, relu_conv_bn
 from nasbench.spaces.ops import drop_path as drop_edge
 
 

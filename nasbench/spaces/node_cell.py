@@ -11,8 +11,9 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import GenotypeError, nearest
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.group_weights import Weighted, weighted_sum
-from nasbench.spaces.ops import BatchNorm, drop_path
+from nasbench.spaces.ops import drop_path
 from nasbench.spaces.sizes import STAGES, check_stages
 
 INPUT = 0

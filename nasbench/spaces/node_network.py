@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, Prediction
+from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.network import Classifier
 from nasbench.spaces.node_cell import (
@@ -26,7 +27,6 @@ from nasbench.spaces.node_cell import (
     plan_node_cells,
     reaching,
 )
-from nasbench.spaces.ops import BatchNorm, use_batch_statistics
 
 
 class NodeChain(nn.Module):

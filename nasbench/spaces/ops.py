@@ -9,7 +9,7 @@ published code fails; for even sizes and widths nothing differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -17,64 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import GenotypeError, nearest
-from nasbench.spaces import compiled
+from nasbench.spaces.batch_norm import BatchNorm
+from nasbench.spaces.chain_links import Links, by_kernels, has_link
 from nasbench.spaces.depthwise import DepthwiseConv2d
-from nasbench.spaces.separable import Moments
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that may use the batch's statistics in evaluation mode.
-
-    Attributes:
-        batch_statistics: In evaluation mode: True normalises by the batch (the paper's text), False by the
-            running statistics (the published code). Without effect in training mode.
-    """
-
-    batch_statistics: bool = False
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class's name
-        """Normalise [N, C, H, W] over all but the channels."""
-        running = (self.running_mean, self.running_var) if self.training or not self.by_batch else (None, None)
-        return F.batch_norm(input, *running, self.weight, self.bias, self.by_batch, self.momentum or 0.0, self.eps)
-
-    @property
-    def by_batch(self) -> bool:
-        """Whether the batch's statistics are used, and not the running ones."""
-        return self.training or self.batch_statistics
-
-    def tables(self) -> tuple[Tensor, Tensor]:
-        """Return the running mean and variance.
-
-        Raises:
-            TypeError: There are none.
-        """
-        if self.running_mean is None or self.running_var is None:
-            raise TypeError("these statistics were built without running ones.")
-        return self.running_mean, self.running_var
-
-    def move(self, running: Sequence[Tensor], moments: Sequence[Tensor], pixels: int) -> None:
-        """Move running statistics towards those of a batch.
-
-        Args:
-            running: Mean and variance, or some of their entries; changed in place.
-            moments: Mean and (biased) variance of the batch.
-            pixels: N * H * W.
-
-        Raises:
-            ValueError: There is no more than one pixel, whose variance means nothing.
-        """
-        if pixels < 2:
-            raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
-        mean, variance = moments
-        for before, now in zip(running, (mean, variance * (pixels / (pixels - 1))), strict=True):
-            before.lerp_(now, self.momentum or 0.0)
-
-
-def use_batch_statistics(network: nn.Module, enabled: bool) -> None:
-    """Choose the statistics of a network's evaluation mode: the batch's own (True) or the running ones (False)."""
-    for module in network.modules():
-        if isinstance(module, BatchNorm):
-            module.batch_statistics = enabled
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
@@ -166,61 +111,46 @@ def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
-def is_heard(module: nn.Module) -> bool:
-    """Whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
-
-
 class KernelUnit(ConvUnit):
-    """ReLU, convolutions with their BNs, by `nasbench.spaces.compiled` where that is in use.
+    """ReLU, convolutions with their BNs, by the compiled kernels where they are in use.
 
     Args:
-        body: Convolutions, with the BN between them.
-        channels: C, in and out.
+        body: An ordinary convolution; or (depthwise, pointwise), with BN and ReLU between them if there are two such.
+        channels: Of the output.
         affine: Whether the BNs have a learned scale and shift.
-        form: What the kernels are told of it.
-        stride: Of the first convolution.
     """
-
-    def __init__(self, body: nn.Module, channels: int, affine: bool, form: compiled.Form, stride: int) -> None:
-        super().__init__(body, channels, affine)
-        self.form, self.stride = form._replace(affine=affine), stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the operation's output."""
-        if not compiled.wanted_for(x):
-            return super().forward(x)
-        parts = [*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm]
-        norms = [part for part in parts if isinstance(part, BatchNorm)]
-        if not self._has_kernel(norms) or any(map(is_heard, [self.body, *parts])):
-            return super().forward(x)
-        tables = [norm.tables() for norm in norms]
-        running = None if norms[0].by_batch else [Moments(*(table[None] for table in pair)) for pair in tables]
-        operation = compiled.Operation(self.form, self._weights(parts, norms), running)
-        (output,), known = compiled.fan(x, self.stride, [operation], [], x.new_ones(1, 1), norms[0].eps)
-        for norm, pair, (mean, variance) in zip(norms, tables, known.operations[0], strict=True):
-            if norm.training:
-                norm.move(pair, (mean[0], variance[0]), output.numel() // output.shape[1])
-        return output
+        known = by_kernels([self], x, (), called=True)
+        return super().forward(x) if known is None else known
 
-    def _has_kernel(self, norms: Sequence[BatchNorm]) -> bool:
-        """Whether there is one for what is done here: not for gradients with running statistics."""
-        if len({(norm.training, norm.by_batch, norm.eps) for norm in norms}) > 1:
-            return False
-        return not (self.form.dense and self.stride > 1) and (norms[0].by_batch or not torch.is_grad_enabled())
+    def has_links(self) -> bool:
+        """Return whether the compiled kernels know its convolutions."""
+        return all(map(has_link, (convolutions for convolutions, _ in self._steps)))
 
-    def _weights(self, parts: Sequence[nn.Module], norms: Sequence[BatchNorm]) -> list[Tensor]:
-        """Return all weights, each with an axis of one edge, in the order of `nasbench.spaces.compiled.Operation`."""
-        convolutions = [part for part in parts if isinstance(part, nn.Conv2d)]
-        weights = [convolution.weight.flatten(1)[None] for convolution in convolutions]
-        if self.form.dense:
-            biases = [convolution.bias for convolution in convolutions]
-            weights += [weights[0].new_empty(0) if bias is None else bias[None] for bias in biases]
-        else:
-            weights = [*weights[::2], *weights[1::2]]
-        affine = [norm.weight for norm in norms] + [norm.bias for norm in norms]
-        return weights + [part[None] for part in affine if part is not None]
+    def factors(self) -> None:
+        """Return nothing: all is summed as it is."""
+
+    def link(self, links: Links, source: int, target: int | None = None) -> int:
+        """See `nasbench.spaces.chain_links.Linked`; ``target`` is the state that it enters, or None to add one."""
+        *before, (convolutions, norm) = self._steps
+        for own, inner in before:
+            source = links.unit(source, own, inner)
+        return links.unit(source, convolutions, norm, target)
+
+    @property
+    def _steps(self) -> list[tuple[list[nn.Conv2d], BatchNorm]]:
+        """Convolutions up to a BN, and that, in order."""
+        steps: list[tuple[list[nn.Conv2d], BatchNorm]] = []
+        convolutions: list[nn.Conv2d] = []
+        for part in (*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm):
+            if isinstance(part, nn.Conv2d):
+                convolutions.append(part)
+            elif isinstance(part, BatchNorm):
+                steps.append((convolutions, part))
+                convolutions = []
+        return steps
 
 
 def _separable(channels: int, kernel: int, stride: int, dilation: int) -> tuple[nn.Module, nn.Module]:
@@ -233,19 +163,19 @@ def sep_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUn
     first = _separable(channels, kernel, stride, 1)
     second = _separable(channels, kernel, 1, 1)
     body = nn.Sequential(*first, BatchNorm(channels, affine=affine), nn.ReLU(), *second)
-    return KernelUnit(body, channels, affine, compiled.Form((0,), kernel, repeats=2), stride)
+    return KernelUnit(body, channels, affine)
 
 
 def dil_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
     """Build ReLU, depthwise convolution of dilation 2, pointwise convolution, BN: once."""
     body = nn.Sequential(*_separable(channels, kernel, stride, 2))
-    return KernelUnit(body, channels, affine, compiled.Form((0,), kernel, dilation=2), stride)
+    return KernelUnit(body, channels, affine)
 
 
 def nor_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> ConvUnit:
     """Build NAS-Bench-201's convolution: ReLU, convolution (with a bias where the BN has none), BN."""
     body = nn.Conv2d(channels, channels, kernel, stride=stride, padding=kernel // 2, bias=not affine)
-    return KernelUnit(body, channels, affine, compiled.Form((0,), kernel, dense=True), stride)
+    return KernelUnit(body, channels, affine)
 
 
 def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> ConvUnit:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from nasbench.spaces.chain_forms import Shape
 from nasbench.spaces.chain_links import Links
-from nasbench.spaces.ops import ConvUnit
+from nasbench.spaces.ops import KernelUnit
 
 
-def _conv3x3(c_in: int, c_out: int, stride: int, affine: bool) -> ConvUnit:
+def _conv3x3(c_in: int, c_out: int, stride: int, affine: bool) -> KernelUnit:
     body = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=not affine)
-    return ConvUnit(body, c_out, affine)
+    return KernelUnit(body, c_out, affine)
 
 
 class ResidualBlock(nn.Module):
@@ -60,7 +60,7 @@ class ResidualBlock(nn.Module):
         _, height, width = links.states[source]
         shape = Shape(self.project.out_channels, (height + 1) // 2, (width + 1) // 2)
         middle, target = links.state(shape), links.state(shape)
-        links.unit(source, middle, self.first)
-        links.unit(middle, target, self.second)
+        self.first.link(links, source, middle)
+        self.second.link(links, middle, target)
         links.convolution(source, target, self.project.weight, kernel=1, kind="projection")
         return target

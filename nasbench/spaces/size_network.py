@@ -13,10 +13,11 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell
 from nasbench.spaces.base import NetworkShape, Prediction
+from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
 from nasbench.spaces.group_weights import take_apart
 from nasbench.spaces.masked_layers import Entry, MaskedBlock, MaskedCell, SlicedLinear, SlicedNorm, SlicedUnit
 from nasbench.spaces.network import Classifier
-from nasbench.spaces.ops import BatchNorm, ConvUnit, drop_path, use_batch_statistics
+from nasbench.spaces.ops import ConvUnit, drop_path
 from nasbench.spaces.residual import ResidualBlock
 from nasbench.spaces.sizes import STAGES, check_stages
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from nasbench.core.errors import ConfigError
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import use_batch_statistics
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import CellPlan, Classifier, build_stem, plan_cells, preprocessors
-from nasbench.spaces.ops import use_batch_statistics
 
 
 class MixedCell(nn.Module):

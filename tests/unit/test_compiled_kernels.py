@@ -14,10 +14,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from nasbench.spaces import compiled, kernel_library
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import use_batch_statistics
 from nasbench.spaces.compiled import Form, Operation, Term
 from nasbench.spaces.darts import Darts
 from nasbench.spaces.network import build_network
-from nasbench.spaces.ops import build, use_batch_statistics
+from nasbench.spaces.ops import build
 from nasbench.spaces.published import published_cells
 from nasbench.spaces.separable import Moments
 from nasbench.training.cost import measure

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from nasbench.core.errors import GenotypeError
+from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.darts import PRIMITIVES
 from nasbench.spaces.depthwise import DepthwiseConv2d
-from nasbench.spaces.ops import OPERATIONS, BatchNorm, build, factorized_reduce
+from nasbench.spaces.ops import OPERATIONS, build, factorized_reduce
 
 C = 4
 WEIGHTS = {

@@ -20,11 +20,11 @@ from nasbench.core.errors import ConfigError
 from nasbench.searchers.hypergradient import frozen
 from nasbench.spaces import compiled, fan_pass, few_launches
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import use_batch_statistics
 from nasbench.spaces.darts import Darts
 from nasbench.spaces.group_weights import GroupWeights
 from nasbench.spaces.mixed import MixedGraph, use_recomputation
 from nasbench.spaces.nas_bench_201 import NasBench201
-from nasbench.spaces.ops import use_batch_statistics
 from nasbench.spaces.robust_darts import RobustDartsS1, RobustDartsS2, RobustDartsS4
 from tests.kernels import needs_kernels
 from tests.mixed_edges import operations

@@ -16,13 +16,13 @@ from nasbench.core.genotype import Cell, Genotype
 from nasbench.core.seeding import generator
 from nasbench.searchers.diagnostics import collapsed
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.nas_bench_1shot1 import (
     NasBench1Shot1Space1,
     NasBench1Shot1Space2,
     NasBench1Shot1Space3,
 )
 from nasbench.spaces.node_cell import plan_node_cells, reaching
-from nasbench.spaces.ops import BatchNorm
 from nasbench.training.cost import count_parameters
 from tests.space_cases.nas_bench_1shot1 import CASE, plain_supernet
 

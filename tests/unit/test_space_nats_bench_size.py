@@ -15,9 +15,9 @@ from nasbench.core.errors import ConfigError, GenotypeError
 from nasbench.core.genotype import Cell, Genotype
 from nasbench.core.seeding import generator
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import use_batch_statistics
 from nasbench.spaces.masked_layers import SlicedNorm
 from nasbench.spaces.nats_bench_size import NatsBenchSize
-from nasbench.spaces.ops import use_batch_statistics
 from nasbench.spaces.size_network import SizeSupernet, build_edge
 
 SPACE = NatsBenchSize()

@@ -10,8 +10,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from nasbench.core.errors import ConfigError
 from nasbench.spaces.base import NetworkShape
+from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
 from nasbench.spaces.darts import PRIMITIVES, Darts
-from nasbench.spaces.ops import BatchNorm, use_batch_statistics
 from nasbench.spaces.robust_darts import RobustDartsS4
 from nasbench.spaces.supernet import Supernet
 from nasbench.spaces.two_input_cells import NUM_EDGES

@@ -17,24 +17,28 @@ typedef struct {
 } State;
 
 /* The state; its average over 3x3 pixels of those there are; convolution of its ReLU, of 1x1 pixels at stride 1 or of
- * 3x3 pixels with a border of 1; convolution of its averages over 2x2 pixels, 1x1; or 1 whatever the state. */
-enum { IDENTITY = 0, MEAN_3X3 = 1, CONVOLUTION = 2, PROJECTION = 3, ONE = 4 };
+ * 3x3 pixels with a border of 1; convolution of its averages over 2x2 pixels, 1x1; 1 whatever the state; separable
+ * convolution of its ReLU, k x k pixels with a border as wide as half of them, and then 1x1. */
+enum { IDENTITY = 0, MEAN_3X3 = 1, CONVOLUTION = 2, PROJECTION = 3, ONE = 4, SEPARABLE = 5 };
 /* Whether a BN follows: none, by the batch's statistics, by these while the running ones move, by the running ones. */
 enum { NONE = 0, BATCH = 1, MOVING = 2, RUNNING = 3 };
 typedef struct {
     int64_t from, to, kind;
-    int64_t kernel, stride, norm;
+    int64_t kernel, stride, dilation, norm;
     double momentum;     /* of the running statistics */
     const void *factor;  /* [1]: what it is multiplied with, or null for 1 */
-    const void *weight;  /* [C', C, k*k] */
+    const void *depthwise; /* [C, k*k] of a separable convolution */
+    const void *weight;  /* [C', C, k*k], or the pointwise one [C', C] of a separable convolution */
     const void *bias;    /* [C'], or null for 0; only before a BN */
     const void *gain;    /* [C']: scale of the BN, or null for 1 */
     const void *shift;   /* [C']: shift of the BN, or null for 0 */
     void *mean;          /* [C']: running mean, where it moves or is used */
     void *variance;      /* [C']: running variance, likewise */
+    void *inner;         /* outputs of depthwise convolutions, in slabs */
     void *z;             /* the convolution's output without its bias, in slabs */
     void *known;         /* [4, C']: mean of z; 1 / sqrt(variance + eps); mean; variance */
     void *grad_factor;   /* each null where it is not wanted */
+    void *grad_depthwise;
     void *grad_weight;
     void *grad_gain;
     void *grad_shift;

@@ -23,19 +23,20 @@ static void NAME(grad_of_z)(const LINK *own, V *padded, const V *grads, const V 
     }
 }
 
-/* The gradient of a link's weights from one image, added to `parts`; `in` is what it read, `step` its stride. */
-static void NAME(correlate_link)(const LINK *own, V *parts, const V *padded, const V *in, int64_t pitch, int64_t slab) {
+/* The gradient of a link's weights from one image, added to `parts`; `in` is what they read, with so wide a border. */
+static void NAME(correlate_link)(const LINK *own, V *parts, const V *padded, const V *in, int64_t pitch, int64_t slab,
+                                 int64_t border) {
     const SIZE *s = &own->size;
-    int64_t own_pitch = s->width + 2, own_slab = own_pitch * (s->height + 2), kernel = own->link->kernel;
+    int64_t own_pitch = s->width + 2, own_slab = own_pitch * (s->height + 2), corner = border - own->side / 2;
+    int64_t step = own->link->kind == CONVOLUTION ? own->link->stride : 1;
     const V *grads = padded + own_pitch + 1;
-    if (own->taps == 9 && own->link->stride == 1) {
-        NAME(correlate_3x3)(s, parts, grads, own_pitch, own_slab, in, pitch, slab);
+    if (own->taps == 9 && step == 1) {
+        NAME(correlate_3x3)(s, parts, grads, own_pitch, own_slab, in + corner * (pitch + 1), pitch, slab);
         return;
     }
-    int64_t corner = own->link->kind == PROJECTION ? 0 : 1 - kernel / 2;
     for (int64_t tap = 0; tap < own->taps; tap++)
         NAME(correlate_tap)(s, parts + 16 * tap * s->outputs * s->inputs, grads, own_pitch, own_slab,
-                            in + (corner + tap / kernel) * pitch + corner + tap % kernel, pitch, slab, own->link->stride);
+                            in + (corner + tap / own->side) * pitch + corner + tap % own->side, pitch, slab, step);
 }
 
 /* What reaches a link's input, without a border, from one image's gradient of z with a border. */
@@ -66,6 +67,43 @@ static void NAME(convolve_back)(const LINK *own, V *out, const V *padded, int ad
             NAME(convolve_taps_1)(&size, out + odd_y * s->width + odd_x, 2 * s->width, 2, s->height * s->width, padded, pitch,
                                   slab, &taps, add);
         }
+}
+
+/* Gradients of a separable convolution's kernels and of what it read, from that of what its kernels gave (in slabs);
+ * the latter is added to `grads`, or written over what is there. */
+static void NAME(depthwise_back)(const NET *net, const LINK *own, V *parts, V *grads, const V *of_inner, const V *padded,
+                                 V *room, int add) {
+    const Link *link = own->link;
+    const State *from = net->chain->states + link->from;
+    int64_t margin = net->margin[link->from], border = NAME(border_of)(link), taps = link->kernel * link->kernel;
+    int64_t pitch = from->width + 2 * margin, slab = pitch * (from->height + 2 * margin), skipped = (margin - border) * (pitch + 1);
+    int64_t height = own->size.height, width = own->size.width, pixels = height * width;
+    for (int64_t group = 0; group < own->size.inputs; group++) {
+        const V *of = of_inner + group * pixels;
+        V *to = grads + group * from->height * from->width;
+        if (link->grad_depthwise)
+            NAME(correlate)(parts + group * taps, of, width, padded + skipped + group * slab, pitch, height, width,
+                            (int)link->kernel, (int)link->stride, (int)link->dilation);
+        if (!grads) continue;
+        int64_t wide = (link->stride == 1 ? width : from->width) + 2 * border;
+        memset(room, 0, wide * ((link->stride == 1 ? height : from->height) + 2 * border) * sizeof(V));
+        if (link->stride == 1) {
+            for (int64_t y = 0; y < height; y++)
+                memcpy(room + (y + border) * wide + border, of + y * width, width * sizeof(V));
+            NAME(convolve)(to, width, room, wide, own->turned + group * taps, height, width, (int)link->kernel, 1,
+                           (int)link->dilation, add);
+            continue;
+        }
+        NAME(transpose)(room, wide, of, width, own->depthwise + group * taps, height, width, (int)link->kernel,
+                        (int)link->stride, (int)link->dilation);
+        for (int64_t y = 0; y < from->height; y++, to += from->width) {
+            const V *row = room + (y + border) * wide + border;
+            if (add)
+                for (int64_t x = 0; x < from->width; x++) to[x] += row[x];
+            else
+                memcpy(to, row, from->width * sizeof(V));
+        }
+    }
 }
 
 /* Gradients of averages over 2x2 pixels, added to those of what they were taken of. */
@@ -125,23 +163,35 @@ static void NAME(products_with_z)(const LINK *own, V *parts, const V *grads, con
 
 /* One image's gradient of a state, and what it adds to those of weights and factors of the links that leave it. */
 static void NAME(grads_of_state)(const NET *net, int64_t s, int64_t n, V *grads, const V *values, V *chunk, V *padded,
-                                 V *hidden, V *room) {
+                                 V *hidden, V *bordered, V *room) {
     const State *state = net->chain->states + s;
-    int64_t pitch = state->width + 2, slab = pitch * (state->height + 2);
+    int64_t margin = net->margin[s], pitch = state->width + 2 * margin, slab = pitch * (state->height + 2 * margin);
     int wanted = s > 0 || net->chain->grad_x, rectified = NAME(is_rectified)(net, s), written = 0;
-    if (rectified) NAME(rectify)(state, padded, values);
+    if (rectified) NAME(rectify)(state, padded, values, margin);
     for (int64_t e = net->leaving[s]; e < net->leaving[s + 1]; e++) {
         const LINK *own = net->links + e;
-        if (own->link->kind != CONVOLUTION || !NAME(is_live_link)(net, e)) continue;
+        int separable = own->link->kind == SEPARABLE;
+        if ((own->link->kind != CONVOLUTION && !separable) || !NAME(is_live_link)(net, e)) continue;
         NAME(grad_of_z)(own, hidden, NAME(grads_of)(net, own->link->to, n), NAME(link_z)(net, own, n));
-        if (own->link->grad_weight) NAME(correlate_link)(own, chunk + own->chunk, hidden, padded, pitch, slab);
+        if (separable) {
+            int64_t width = own->size.width, pixels = own->size.height * width;
+            V *kernels = chunk + own->chunk + 16 * own->size.outputs * own->size.inputs;
+            if (own->link->grad_weight)
+                NAME(correlate_link)(own, chunk + own->chunk, hidden, NAME(inner_of)(own, n), width, pixels, 0);
+            if (!wanted && !own->link->grad_depthwise) continue;
+            NAME(convolve_back)(own, room, hidden, 0);
+            NAME(depthwise_back)(net, own, kernels, wanted ? grads : 0, room, padded, bordered, written);
+            written = wanted;
+            continue;
+        }
+        if (own->link->grad_weight) NAME(correlate_link)(own, chunk + own->chunk, hidden, padded, pitch, slab, margin);
         if (wanted) NAME(convolve_back)(own, grads, hidden, written), written = 1;
     }
     if (!written && wanted) memset(grads, 0, NAME(slab_of)(state) * sizeof(V));
     for (int64_t i = 0; i < NAME(slab_of)(state) && written; i++) grads[i] = NAME(positive)(grads[i], values[i]);
     for (int64_t e = net->leaving[s]; e < net->leaving[s + 1]; e++) {
         const LINK *own = net->links + e;
-        if (own->link->kind == CONVOLUTION || own->link->kind == ONE || !NAME(is_live_link)(net, e)) continue;
+        if (own->link->kind == CONVOLUTION || own->link->kind == SEPARABLE || own->link->kind == ONE || !NAME(is_live_link)(net, e)) continue;
         const State *to = net->chain->states + own->link->to;
         const V *of_output = NAME(grads_of)(net, own->link->to, n);
         if (!own->taps) {
@@ -151,7 +201,7 @@ static void NAME(grads_of_state)(const NET *net, int64_t s, int64_t n, V *grads,
         NAME(grad_of_z)(own, hidden, of_output, NAME(link_z)(net, own, n));
         NAME(halve)(state, to, room, values);
         if (own->link->grad_weight)
-            NAME(correlate_link)(own, chunk + own->chunk, hidden, room, to->width, to->height * to->width);
+            NAME(correlate_link)(own, chunk + own->chunk, hidden, room, to->width, to->height * to->width, 0);
         if (!wanted) continue;
         NAME(convolve_back)(own, room, hidden, 0);
         NAME(add_halved)(state, to, grads, room);
@@ -165,12 +215,13 @@ static void NAME(chain_backward)(const Chain *chain) {
 #pragma omp parallel num_threads((int)chain->threads)
     {
         V *padded = NAME(scratch)(PADDED, net.padded), *hidden = NAME(scratch)(HIDDEN, net.padded);
-        V *slabs = NAME(scratch)(SLAB, net.slab), *room = NAME(scratch)(RAW, net.slab + 2 * net.slab + 2);
+        V *bordered = NAME(scratch)(GRAD_X, net.padded), *slabs = NAME(scratch)(SLAB, net.slab), *room = NAME(scratch)(RAW, net.slab + 2 * net.slab + 2);
 #pragma omp for schedule(dynamic)
         for (int64_t e = 0; e < chain->num_links; e++) {
             for (int64_t group = 0; group < net.links[e].size.inputs && net.links[e].taps; group++)
                 NAME(spread_link)(net.links + e, group, 1);
             if (net.links[e].taps) NAME(remember_link)(net.links + e);
+            if (net.links[e].link->kind == SEPARABLE) NAME(spread_depthwise)(net.links + e, 1);
         }
         for (int64_t s = last; s >= 0; s--) {
             const State *state = chain->states + s;
@@ -180,14 +231,13 @@ static void NAME(chain_backward)(const Chain *chain) {
             for (int64_t part = 0; part < chunks; part++) {
                 V *chunk = weights + part * net.chunk;
                 if (end > first)
-                    memset(chunk, 0, (net.links[end - 1].chunk + 16 * net.links[end - 1].size.outputs *
-                                      net.links[end - 1].size.inputs * net.links[end - 1].taps) * sizeof(V));
+                    memset(chunk, 0, (net.links[end - 1].chunk + NAME(chunk_of)(net.links + end - 1)) * sizeof(V));
                 for (int64_t n = part * chain->batch / chunks; n < (part + 1) * chain->batch / chunks; n++) {
                     V *grads = s > 0 ? NAME(grads_of)(&net, s, n) : slabs;
                     if (s == last && state->grads != chain->grad_output)
                         NAME(to_slabs)(state, grads, (const REAL *)chain->grad_output + n * size);
                     if (s < last)
-                        NAME(grads_of_state)(&net, s, n, grads, NAME(state_of)(&net, s, n), chunk, padded, hidden, room);
+                        NAME(grads_of_state)(&net, s, n, grads, NAME(state_of)(&net, s, n), chunk, padded, hidden, bordered, room);
                     if (s == 0 && chain->grad_x) NAME(to_pixels)(state, (REAL *)chain->grad_x + n * size, grads);
                     for (int64_t i = net.arriving[s]; i < net.arriving[s + 1]; i++) {
                         LINK *own = net.links + net.order[i];
@@ -203,6 +253,9 @@ static void NAME(chain_backward)(const Chain *chain) {
                 for (int64_t group = 0; group < net.links[e].size.outputs; group++)
                     if (net.links[e].taps && net.links[e].link->grad_weight)
                         NAME(fold_link)(net.links + e, group, weights, chunks, net.chunk);
+#pragma omp for schedule(dynamic) nowait
+            for (int64_t e = first; e < end; e++)
+                if (net.links[e].link->grad_depthwise) NAME(fold_depthwise)(net.links + e, weights, chunks, net.chunk);
 #pragma omp for schedule(dynamic)
             for (int64_t i = net.arriving[s]; i < net.arriving[s + 1]; i++)
                 if (net.links[net.order[i]].taps) NAME(know_link_gradients)(&net, net.links + net.order[i]);

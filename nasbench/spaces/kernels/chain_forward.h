@@ -25,12 +25,12 @@ static void NAME(to_pixels)(const State *s, REAL *pixels, const V *slabs) {
 }
 
 /* Slabs with a border of zeros, without what is not positive. */
-static void NAME(rectify)(const State *s, V *padded, const V *slabs) {
-    int64_t pitch = s->width + 2;
-    memset(padded, 0, NAME(groups_of)(s) * pitch * (s->height + 2) * sizeof(V));
+static void NAME(rectify)(const State *s, V *padded, const V *slabs, int64_t border) {
+    int64_t pitch = s->width + 2 * border;
+    memset(padded, 0, NAME(with_border)(NAME(groups_of)(s), s->height, s->width, border) * sizeof(V));
     for (int64_t group = 0; group < NAME(groups_of)(s); group++)
         for (int64_t y = 0; y < s->height; y++) {
-            V *to = padded + (group * (s->height + 2) + y + 1) * pitch + 1;
+            V *to = padded + (group * (s->height + 2 * border) + y + border) * pitch + border;
             const V *from = slabs + (group * s->height + y) * s->width;
             for (int64_t x = 0; x < s->width; x++) to[x] = NAME(positive)(from[x], from[x]);
         }
@@ -88,13 +88,12 @@ static void NAME(halve)(const State *from, const State *to, V *out, const V *sla
         }
 }
 
-/* The taps of a link's convolution, from the corner of a padded slab (`margin` 1) or of one without a border. */
-static TAPS NAME(taps_of)(const LINK *own, int64_t pitch, int64_t margin) {
+/* The taps of a link's convolution, from the corner of a slab with so wide a border. */
+static TAPS NAME(taps_of)(const LINK *own, int64_t pitch, int64_t border) {
     TAPS taps = {own->taps, {0}, {0}};
-    int64_t per = 16 * own->size.outputs * own->size.inputs, kernel = own->link->kernel;
+    int64_t per = 16 * own->size.outputs * own->size.inputs, corner = border - own->side / 2;
     for (int64_t tap = 0; tap < own->taps; tap++) {
-        int64_t corner = margin - kernel / 2;
-        taps.places[tap] = (corner + tap / kernel) * pitch + corner + tap % kernel;
+        taps.places[tap] = (corner + tap / own->side) * pitch + corner + tap % own->side;
         taps.matrices[tap] = own->kernels + tap * per;
     }
     return taps;
@@ -144,18 +143,25 @@ static void NAME(moments_of_z)(const SIZE *s, V *parts, const V *z) {
 }
 
 /* One image's z of a link, from its state (`room` is for averages) or from that rectified, with a border. */
-static void NAME(convolve_link)(const NET *net, const LINK *own, V *z, const V *state, const V *padded, V *room) {
+static void NAME(convolve_link)(const NET *net, const LINK *own, int64_t n, const V *state, const V *padded, V *room) {
     const State *from = net->chain->states + own->link->from, *to = net->chain->states + own->link->to;
     const SIZE *s = &own->size;
-    int64_t pitch = from->width + 2, slab = pitch * (from->height + 2), pixels = s->height * s->width;
-    if (own->link->kind == PROJECTION) {
+    int64_t border = net->margin[own->link->from], pitch = from->width + 2 * border, slab = pitch * (from->height + 2 * border);
+    int64_t pixels = s->height * s->width, skipped = (border - NAME(border_of)(own->link)) * (pitch + 1);
+    V *z = NAME(link_z)(net, own, n);
+    if (own->link->kind != CONVOLUTION) {
         TAPS taps = NAME(taps_of)(own, s->width, 0);
-        NAME(halve)(from, to, room, state);
+        if (own->link->kind == SEPARABLE) room = NAME(inner_of)(own, n);
+        if (own->link->kind == PROJECTION) NAME(halve)(from, to, room, state);
+        for (int64_t group = 0; group < s->inputs && own->link->kind == SEPARABLE; group++)
+            NAME(convolve)(room + group * pixels, s->width, padded + skipped + group * slab, pitch,
+                           own->depthwise + group * own->link->kernel * own->link->kernel, s->height, s->width,
+                           (int)own->link->kernel, (int)own->link->stride, (int)own->link->dilation, 0);
         NAME(convolve_taps_1)(s, z, s->width, 1, pixels, room, s->width, pixels, &taps, 0);
     } else if (own->taps == 9 && own->link->stride == 1) {
-        NAME(convolve_3x3)(s, z, s->width, pixels, padded, pitch, slab, own->kernels, 0);
+        NAME(convolve_3x3)(s, z, s->width, pixels, padded + skipped, pitch, slab, own->kernels, 0);
     } else {
-        TAPS taps = NAME(taps_of)(own, pitch, 1);
+        TAPS taps = NAME(taps_of)(own, pitch, border);
         if (own->link->stride == 1) NAME(convolve_taps_1)(s, z, s->width, 1, pixels, padded, pitch, slab, &taps, 0);
         else NAME(convolve_taps_2)(s, z, s->width, 1, pixels, padded, pitch, slab, &taps, 0);
     }
@@ -164,7 +170,8 @@ static void NAME(convolve_link)(const NET *net, const LINK *own, V *z, const V *
 /* Whether any link that leaves a state needs it rectified. */
 static int NAME(is_rectified)(const NET *net, int64_t s) {
     int found = 0;
-    for (int64_t e = net->leaving[s]; e < net->leaving[s + 1]; e++) found |= net->links[e].link->kind == CONVOLUTION;
+    for (int64_t e = net->leaving[s]; e < net->leaving[s + 1]; e++)
+        found |= net->links[e].link->kind == CONVOLUTION || net->links[e].link->kind == SEPARABLE;
     return found;
 }
 
@@ -176,9 +183,11 @@ static void NAME(chain_forward)(const Chain *chain) {
         V *padded = NAME(scratch)(PADDED, net.padded), *slabs = NAME(scratch)(SLAB, net.slab);
         V *room = NAME(scratch)(RAW, net.slab + 2 * net.slab + 2);
 #pragma omp for schedule(dynamic)
-        for (int64_t e = 0; e < chain->num_links; e++)
+        for (int64_t e = 0; e < chain->num_links; e++) {
             for (int64_t group = 0; group < net.links[e].size.outputs && net.links[e].taps; group++)
                 NAME(spread_link)(net.links + e, group, 0);
+            if (net.links[e].link->kind == SEPARABLE) NAME(spread_depthwise)(net.links + e, 0);
+        }
         for (int64_t s = 0; s <= last; s++) {
             const State *state = chain->states + s;
             int rectified = NAME(is_rectified)(&net, s);
@@ -189,14 +198,13 @@ static void NAME(chain_forward)(const Chain *chain) {
                 if (s > 0) NAME(sum_links)(&net, s, n, values, room);
                 else if (state->values != chain->x) NAME(to_slabs)(state, values, (const REAL *)chain->x + n * size);
                 if (s == last) NAME(to_pixels)(state, (REAL *)chain->output + n * size, values);
-                if (rectified) NAME(rectify)(state, padded, values);
+                if (rectified) NAME(rectify)(state, padded, values, net.margin[s]);
                 for (int64_t e = net.leaving[s]; e < net.leaving[s + 1]; e++) {
                     LINK *own = net.links + e;
                     if (!own->taps) continue;
-                    V *z = NAME(link_z)(&net, own, n);
-                    NAME(convolve_link)(&net, own, z, values, padded, room);
+                    NAME(convolve_link)(&net, own, n, values, padded, room);
                     if (own->link->norm == BATCH || own->link->norm == MOVING)
-                        NAME(moments_of_z)(&own->size, own->parts + 2 * n * own->size.outputs, z);
+                        NAME(moments_of_z)(&own->size, own->parts + 2 * n * own->size.outputs, NAME(link_z)(&net, own, n));
                 }
             }
 #pragma omp for schedule(dynamic)

@@ -4,7 +4,8 @@
 typedef struct {
     const Link *link;
     SIZE size, back;           /* of its convolution, and of what leads back through it */
-    int64_t taps;
+    int64_t taps, side;        /* of its convolution from groups to groups: pixels in all and in a row */
+    V *depthwise, *turned;     /* [groups in][k*k] of a separable convolution; mirrored */
     V *kernels, *mirrored;     /* [taps][groups out][inputs]; for the way back [taps][groups in][outputs] */
     V *mean, *gain, *bias;     /* [groups out]: output = gain (z - mean) + bias, its factor included */
     V *square, *offset;        /* [groups out]: grad of z = gain g + square (z - mean) + offset */
@@ -19,7 +20,8 @@ typedef struct {
     LINK *links;
     int64_t *leaving;          /* [states + 1]: first link that leaves a state */
     int64_t *arriving, *order; /* [states + 1]: first of the links that enter it, in `order` */
-    int64_t slab, padded;      /* vectors of the largest image, without and with a border of 1 */
+    int64_t *margin;           /* of each state: pixels of the border that its convolutions look at */
+    int64_t slab, padded;      /* vectors of the largest image, without and with a border */
     int64_t chunk;             /* vectors of weights of all links that leave one state, at most */
     V *shares;                 /* [N][links]: gradients of factors */
 } NAME(Net);
@@ -27,7 +29,16 @@ typedef struct {
 
 static inline int64_t NAME(groups_of)(const State *s) { return (s->channels + 15) / 16; }
 static inline int64_t NAME(slab_of)(const State *s) { return NAME(groups_of)(s) * s->height * s->width; }
-static inline int NAME(is_convolved)(const Link *link) { return link->kind == CONVOLUTION || link->kind == PROJECTION; }
+static inline int NAME(is_convolved)(const Link *link) {
+    return link->kind == CONVOLUTION || link->kind == PROJECTION || link->kind == SEPARABLE;
+}
+static inline int64_t NAME(border_of)(const Link *link) {
+    return link->kind == SEPARABLE ? link->dilation * (link->kernel / 2) : 1;
+}
+static inline int64_t NAME(with_border)(int64_t groups, int64_t height, int64_t width, int64_t border) {
+    return groups * (height + 2 * border) * (width + 2 * border);
+}
+static inline int64_t NAME(most)(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Image n of a state, in slabs, or of its gradient. */
 static inline V *NAME(state_of)(const NET *net, int64_t s, int64_t n) {
@@ -42,13 +53,24 @@ static inline V *NAME(link_z)(const NET *net, const LINK *own, int64_t n) {
     return (V *)own->link->z + n * NAME(slab_of)(net->chain->states + own->link->to);
 }
 
+static inline V *NAME(inner_of)(const LINK *own, int64_t n) {
+    return (V *)own->link->inner + n * own->size.inputs * own->size.height * own->size.width;
+}
+
+/* Vectors of a link's weights. */
+static inline int64_t NAME(chunk_of)(const LINK *own) {
+    int64_t kernels = own->link->kind == SEPARABLE ? own->link->kernel * own->link->kernel : 0;
+    return own->size.inputs * (16 * own->size.outputs * own->taps + kernels);
+}
+
 /* Lay everything out; all lanes are 0 until they are known. Memory is kept from call to call. */
 static NET NAME(read_chain)(const Chain *chain, int backward) {
-    NET net = {chain, 0, 0, 0, 0, 0, 0, 0, 0};
+    NET net = {chain, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     int64_t states = chain->num_states, links = chain->num_links, total = links * chain->batch;
     net.links = scratch_bytes(LINKS_IN_LANES, links * (int64_t)sizeof(LINK) + 64);
-    net.leaving = scratch_bytes(PLACES_OF_LINKS, (2 * (states + 1) + links) * (int64_t)sizeof(int64_t));
-    net.arriving = net.leaving + states + 1, net.order = net.arriving + states + 1;
+    net.leaving = scratch_bytes(PLACES_OF_LINKS, (3 * (states + 1) + links) * (int64_t)sizeof(int64_t));
+    net.arriving = net.leaving + states + 1, net.margin = net.arriving + states + 1;
+    net.order = net.margin + states + 1;
     int64_t found = 0;
     for (int64_t s = 0; s <= states; s++) {
         net.leaving[s] = net.arriving[s] = 0;
@@ -59,32 +81,41 @@ static NET NAME(read_chain)(const Chain *chain, int backward) {
     }
     for (int64_t s = 0; s < states; s++) {
         const State *own = chain->states + s;
-        int64_t slab = NAME(slab_of)(own), padded = NAME(groups_of)(own) * (own->height + 2) * (own->width + 2), chunk = 0;
-        if (slab > net.slab) net.slab = slab;
-        if (padded > net.padded) net.padded = padded;
+        int64_t chunk = 0;
+        net.margin[s] = 1;
+        net.slab = NAME(most)(net.slab, NAME(slab_of)(own));
         for (int64_t e = net.leaving[s]; e < net.leaving[s + 1]; e++) {
             const Link *link = chain->links + e;
             const State *to = chain->states + link->to;
             LINK *lanes = net.links + e;
             int64_t outputs = NAME(groups_of)(to), inputs = NAME(groups_of)(own);
             memset(lanes, 0, sizeof(LINK));
-            lanes->link = link, lanes->taps = NAME(is_convolved)(link) ? link->kernel * link->kernel : 0;
+            lanes->link = link, lanes->side = !NAME(is_convolved)(link) ? 0 : link->kind == SEPARABLE ? 1 : link->kernel;
+            lanes->taps = lanes->side * lanes->side;
             lanes->size = (SIZE){outputs, inputs, own->channels, to->height, to->width};
             lanes->back = (SIZE){inputs, outputs, to->channels, own->height, own->width};
             lanes->factor = ALL((link->factor ? *(const REAL *)link->factor : (REAL)1));
-            lanes->chunk = chunk, chunk += 16 * outputs * inputs * lanes->taps;
-            total += 32 * outputs * inputs * lanes->taps + outputs * (5 + 2 * chain->batch);
+            lanes->chunk = chunk, chunk += NAME(chunk_of)(lanes);
+            total += 2 * NAME(chunk_of)(lanes) + outputs * (5 + 2 * chain->batch);
+            if (!lanes->taps) continue;
+            net.margin[s] = NAME(most)(net.margin[s], NAME(border_of)(link));
+            net.padded = NAME(most)(net.padded, NAME(with_border)(outputs, to->height, to->width, 1));
+            net.padded = NAME(most)(net.padded, NAME(with_border)(inputs, to->height, to->width, NAME(border_of)(link)));
         }
-        if (chunk > net.chunk) net.chunk = chunk;
+        net.chunk = NAME(most)(net.chunk, chunk);
+        net.padded = NAME(most)(net.padded, NAME(with_border)(NAME(groups_of)(own), own->height, own->width, net.margin[s]));
     }
     V *next = NAME(scratch)(PREPARED_LANES, total);
     net.shares = next, next += links * chain->batch;
     for (int64_t e = 0; e < links; e++) {
         LINK *own = net.links + e;
         int64_t outputs = own->size.outputs, matrices = 16 * outputs * own->size.inputs * own->taps;
+        int64_t kernels = NAME(chunk_of)(own) - matrices;
         if (!own->taps) continue;
         own->kernels = next, next += matrices;
         own->mirrored = next, next += backward ? matrices : 0;
+        own->depthwise = next, next += kernels;
+        own->turned = next, next += backward ? kernels : 0;
         own->mean = next, own->gain = next + outputs, own->bias = next + 2 * outputs, own->square = next + 3 * outputs;
         own->offset = next + 4 * outputs, own->parts = next + 5 * outputs;
         memset(next, 0, 5 * outputs * sizeof(V));
@@ -109,6 +140,32 @@ static void NAME(spread_link)(const LINK *own, int64_t group, int mirrored) {
                 lanes[16 * j + i] = weight[(output * own->size.channels + input) * taps + read];
             }
     }
+}
+
+/* Its depthwise kernels, and mirrored. */
+static void NAME(spread_depthwise)(const LINK *own, int backward) {
+    int64_t taps = own->link->kernel * own->link->kernel;
+    for (int64_t group = 0; group < own->size.inputs; group++)
+        for (int64_t tap = 0; tap < taps; tap++) {
+            V value = {0};
+            for (int64_t i = 0; i < 16 && 16 * group + i < own->size.channels; i++)
+                value[i] = ((const REAL *)own->link->depthwise)[(16 * group + i) * taps + tap];
+            own->depthwise[group * taps + tap] = value;
+            if (backward) own->turned[group * taps + taps - 1 - tap] = value;
+        }
+}
+
+/* The gradient of its depthwise kernels from the chunks of images. */
+static void NAME(fold_depthwise)(const LINK *own, const V *chunks, int64_t count, int64_t stride) {
+    int64_t taps = own->link->kernel * own->link->kernel, first = 16 * own->size.outputs * own->size.inputs;
+    for (int64_t group = 0; group < own->size.inputs; group++)
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int64_t i = 0; i < 16 && 16 * group + i < own->size.channels; i++) {
+                double sum = 0;
+                for (int64_t chunk = 0; chunk < count; chunk++)
+                    sum += ((const REAL *)(chunks + own->chunk + chunk * stride + first + group * taps + tap))[i];
+                ((REAL *)own->link->grad_depthwise)[(16 * group + i) * taps + tap] = (REAL)sum;
+            }
 }
 
 /* The gradient of a link's weights for one group of outputs, from the chunks of images. */
