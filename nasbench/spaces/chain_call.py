@@ -8,7 +8,7 @@ its sum is formed, and all convolutions that leave it are computed while it is i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,7 @@ def chain(x: Tensor, form: ChainForm, factors: Tensor, tensors: Sequence[Tensor]
     if any(part.dtype != x.dtype or not part.is_cpu for part in used):
         raise TypeError(f"all tensors must be on the CPU and of the input's type, {x.dtype}.")
     for link in form.links:
-        pixels = len(x) * form.states[link.target].height * form.states[link.target].width
+        pixels = x.shape[0] * form.states[link.target].height * form.states[link.target].width
         if link.norm in {"batch", "moving"} and pixels < 2:
             raise ValueError(f"Expected more than 1 value per channel when training, got {pixels}")
     output: Tensor = _Chain.apply(form, running, factors.contiguous(), _pixels(x), *tensors)
@@ -81,7 +81,7 @@ class _Call:
         in_place: bool,
     ) -> None:  # fmt: skip
         self.form, self.x, self.live = form, x, form.live
-        self.bytes = x.element_size()
+        self.bytes, self.batch = x.element_size(), x.shape[0]
         self.states = (StateArguments * len(form.states))()
         self.links = (LinkArguments * max(1, len(form.links)))()
         self.alive: list[Any] = [x, factors, *kept]
@@ -95,7 +95,7 @@ class _Call:
                 own.values = x.data_ptr()
             else:
                 own.values = at
-                at += len(x) * shape.size * self.bytes
+                at += self.batch * shape.size * self.bytes
             next_of.append(at)
         self.weights = [tensor.contiguous() for tensor in tensors]
         first, known = factors.data_ptr(), kept[-1].data_ptr()
@@ -103,7 +103,7 @@ class _Call:
             own.source, own.target, own.kind = link.source, link.target, KINDS[link.kind]
             if link.factor is not None:
                 own.factor = first + link.factor * self.bytes
-            if link.weight is None:
+            if not link.parts:
                 continue
             shape = form.states[link.target]
             own.kernel, own.stride, own.dilation, own.norm = link.kernel, link.stride, link.dilation, NORMS[link.norm]
@@ -111,14 +111,14 @@ class _Call:
                 setattr(own, name, self._address(self.weights[part.tensor], part.row))
             if link.kind == "separable":
                 own.inner = next_of[link.source]
-                next_of[link.source] += len(x) * form.inner(link) * self.bytes
+                next_of[link.source] += self.batch * form.inner(link) * self.bytes
             own.z = next_of[link.source]
-            next_of[link.source] += len(x) * shape.size * self.bytes
+            next_of[link.source] += self.batch * shape.size * self.bytes
             if own.norm:
                 own.known = known
                 known += 4 * shape.channels * self.bytes
         self.arguments = ChainArguments(
-            batch=len(x), num_states=len(form.states), num_links=len(form.links), threads=torch.get_num_threads(),
+            batch=self.batch, num_states=len(form.states), num_links=len(form.links), threads=torch.get_num_threads(),
             eps=form.eps, x=x.data_ptr(), states=ctypes.addressof(self.states), links=ctypes.addressof(self.links),
         )  # fmt: skip
 
@@ -152,7 +152,7 @@ class _Call:
                 continue
             if number not in self.live:
                 continue
-            size = len(self.x) * self.form.states[number].size
+            size = self.batch * self.form.states[number].size
             busy[number] = free[size].pop() if free.get(size) else self.x.new_empty(size)
             self.states[number].grads = busy[number].data_ptr()
             self.alive.append(busy[number])
@@ -175,10 +175,10 @@ def _kept(form: ChainForm, x: Tensor, in_place: bool) -> list[Tensor]:
         sizes[0] = 0
     known = 0
     for link in form.links:
-        if link.weight is not None:
+        if link.parts:
             sizes[link.source] += form.states[link.target].size + form.inner(link)
             known += 4 * form.states[link.target].channels * (link.norm != "none")
-    return [*(x.new_empty(len(x) * size) for size in sizes), x.new_empty(known)]
+    return [*(x.new_empty(x.shape[0] * size) for size in sizes), x.new_empty(known)]
 
 
 class _Chain(torch.autograd.Function):
@@ -192,7 +192,7 @@ class _Chain(torch.autograd.Function):
         for own, tables in zip(call.links, running, strict=False):
             if tables is not None:
                 own.mean, own.variance, own.momentum = tables[0].data_ptr(), tables[1].data_ptr(), tables[2]
-        output = torch.empty((len(x), *form.states[-1]), dtype=x.dtype, memory_format=torch.channels_last)
+        output = torch.empty((x.shape[0], *form.states[-1]), dtype=x.dtype, memory_format=torch.channels_last)
         call.arguments.output = output.data_ptr()
         call.run("forward")
         ctx.save_for_backward(x, factors, *tensors, *kept)
@@ -224,12 +224,20 @@ class _Chain(torch.autograd.Function):
         call.arguments.grad_output = grad.data_ptr()
         call.arguments.grad_x = None if of_x is None else of_x.data_ptr()
         call.run("backward")
-        pairs = [(number, link.factor) for number, link in enumerate(form.links) if link.factor is not None]
-        of_factors = torch.zeros_like(factors)
-        if pairs:
-            numbers, places = (torch.tensor(own) for own in zip(*pairs, strict=True))
-            of_factors.index_add_(0, places, of_links[numbers])
-        return None, None, of_factors, of_x, *grads
+        return None, None, _joined(form, call.live, of_links, factors), of_x, *grads
+
+
+def _joined(form: ChainForm, live: Container[int], of_links: Tensor, factors: Tensor) -> Tensor | None:
+    """Return the gradient of the factors from that of every link's; None where nothing is multiplied."""
+    pairs = [
+        (number, link.factor)
+        for number, link in enumerate(form.links)
+        if link.factor is not None and link.target in live
+    ]
+    if not pairs:
+        return None
+    numbers, places = (torch.tensor(own) for own in zip(*pairs, strict=True))
+    return torch.zeros_like(factors).index_add_(0, places, of_links[numbers])
 
 
 def _plain(form: ChainForm, factors: Tensor, x: Tensor, *tensors: Tensor) -> list[Tensor]:

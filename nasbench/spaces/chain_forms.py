@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,11 +46,9 @@ class Link(NamedTuple):
         stride: Likewise, 1 or 2.
         dilation: Of a separable convolution.
         norm: A key of `NORMS`.
-        depthwise: [C, 1, k, k] of a separable convolution, in any shape.
-        weight: [C', C, k, k] in any shape; k is 1 where there is a depthwise one.
-        bias: [C'], only before a BN.
-        gain: Scale [C'] of the BN.
-        shift: Likewise.
+        parts: Its tensors by name: ``weight`` [C', C, k, k] in any shape, where it has weights (k is 1 where there is a
+            depthwise one); ``depthwise`` [C, 1, k, k] of a separable convolution; ``bias`` [C'], only before a BN;
+            ``gain`` and ``shift`` [C'] of the BN.
     """
 
     source: int
@@ -61,18 +59,7 @@ class Link(NamedTuple):
     stride: int = 1
     dilation: int = 1
     norm: str = "none"
-    depthwise: Part | None = None
-    weight: Part | None = None
-    bias: Part | None = None
-    gain: Part | None = None
-    shift: Part | None = None
-
-    @property
-    def parts(self) -> Iterator[tuple[str, Part]]:
-        """What of the tensors it has, by the names of the fields."""
-        names = ("depthwise", "weight", "bias", "gain", "shift")
-        pairs = ((name, getattr(self, name)) for name in names)
-        return ((name, part) for name, part in pairs if part is not None)
+    parts: tuple[tuple[str, Part], ...] = ()
 
     def plain(self, state: Tensor, tensors: Sequence[Tensor], factors: Tensor, eps: float) -> Tensor:
         """Return what it adds to its target in plain steps, differentiable any number of times."""
@@ -84,7 +71,7 @@ class Link(NamedTuple):
             state = F.avg_pool2d(state, 2, stride=2, ceil_mode=True)
         elif self.kind in {"convolution", "separable"}:
             state = F.relu(state)
-        if self.weight is not None:
+        if self.parts:
             own = {name: part.of(tensors) for name, part in self.parts}
             channels, kernel, stride = state.shape[1], self.kernel, self.stride if self.kind == "convolution" else 1
             if self.kind == "separable":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from nasbench.spaces import compiled, few_launches
 from nasbench.spaces.batch_norm import BatchNorm
 from nasbench.spaces.chain_call import chain
 from nasbench.spaces.chain_forms import ChainForm, Link, Part, Shape
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Where a module keeps who listens to it."""
 
 
 class Links:
@@ -72,11 +76,22 @@ class Links:
             norm: The BN that follows, of C' channels, or of all rows' one after the other.
             row: Which row of weight, bias and BN is its own; None where there are none.
             factor: Place of what it is multiplied with.
+
+        Raises:
+            ValueError: A tensor has another size than the channels of both states ask for.
         """
         own = {"depthwise": depthwise, "weight": weight, "bias": bias}
         if norm is not None:
             own |= {"gain": norm.weight, "shift": norm.bias}
-        parts = {name: Part(self._number(tensor), row) for name, tensor in own.items() if tensor is not None}
+        (inputs, *_), (outputs, *_) = self.states[source], self.states[target]
+        of_weight = outputs * inputs if depthwise is not None else outputs * inputs * kernel**2
+        sizes = {"weight": of_weight, "depthwise": inputs * kernel**2}
+        for name, tensor in own.items():
+            rows = 1 if row is None or tensor is None else tensor.shape[0]
+            if tensor is not None and tensor.numel() != rows * sizes.get(name, outputs):
+                given = f"{name} has shape {tuple(tensor.shape)}"
+                raise ValueError(f"{given}, which is not that of {inputs} channels in and {outputs} out.")
+        parts = tuple((name, Part(self._number(tensor), row)) for name, tensor in own.items() if tensor is not None)
         mode, running = "none", None
         if norm is not None:
             mode = "running" if not norm.by_batch else "moving" if norm.training else "batch"
@@ -85,7 +100,7 @@ class Links:
                 channels = self.states[target].channels
                 some = slice(None) if row is None else slice(row * channels, (row + 1) * channels)
                 running = mean[some], variance[some], norm.momentum or 0.0
-        self._links.append(Link(source, target, kind, factor, kernel, stride, dilation, mode, **parts))
+        self._links.append(Link(source, target, kind, factor, kernel, stride, dilation, mode, parts))
         self._running.append(running)
 
     def unit(self, source: int, convolutions: Sequence[nn.Conv2d], norm: BatchNorm, target: int | None = None) -> int:
@@ -132,16 +147,18 @@ class Links:
         return chain(x, form, factors.flatten(), self._tensors, [self._running[number] for number in order])
 
 
-@runtime_checkable
-class Linked(Protocol):
-    """A part of a network that can be given as links."""
+class Linked(nn.Module):
+    """A part of a network that can be given as links; ``given`` is what it takes after its input."""
 
     def has_links(self, *given: Any) -> bool:
-        """Return whether it can be with what it takes after its input."""
+        """Return whether the kernels know all of it."""
+        return True
 
     def factors(self, *given: Any) -> Tensor | None:
-        """Return what its links are multiplied with, the same for all parts of a network."""
+        """Return what its links are multiplied with, the same for all parts of a network; None for 1 throughout."""
+        return None
 
+    @abstractmethod
     def link(self, links: Links, source: int, *given: Any) -> int:
         """Add it, and return the number of its output."""
 
@@ -157,8 +174,8 @@ def has_link(convolutions: Sequence[nn.Conv2d]) -> bool:
 
 def is_heard(module: nn.Module) -> bool:
     """Whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
+    known = vars(module)
+    return any(known[kind] for kind in HOOKS)
 
 
 def by_kernels(

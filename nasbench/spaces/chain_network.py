@@ -16,7 +16,7 @@ from nasbench.core.genotype import Cell
 from nasbench.spaces.banks import ConvBank
 from nasbench.spaces.base import NetworkShape, Prediction
 from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
-from nasbench.spaces.chain_links import Links, by_kernels
+from nasbench.spaces.chain_links import Linked, Links, by_kernels
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import Classifier
@@ -106,7 +106,7 @@ class Chain(nn.Module):
         return [part for index, cell in enumerate(self.cells) for part in (blocks.get(str(index)), cell) if part]
 
 
-class MixedEdgeCell(nn.Module):
+class MixedEdgeCell(Linked):
     """A cell whose nodes sum their mixed edges from all earlier nodes; output: the last node.
 
     Args:
@@ -142,7 +142,7 @@ class MixedEdgeCell(nn.Module):
         return matrix if group.bias is None else torch.cat([matrix, group.bias])
 
     def link(self, links: Links, source: int, group: GroupWeights) -> int:
-        """See `nasbench.spaces.chain_links.Linked`."""
+        """See the base class."""
         states, edges = [source], enumerate(self.graph.candidates)
         banks = {name: bank for name, bank in self.graph.banks.items() if isinstance(bank, ConvBank)}
         for node in range(self.graph.num_nodes):
@@ -241,7 +241,7 @@ class ChainSupernet(nn.Module):
         return logits
 
 
-class DiscreteEdgeCell(nn.Module):
+class DiscreteEdgeCell(Linked):
     """A cell with its chosen operations only; every edge is computed that is not ``none``.
 
     Args:
@@ -281,11 +281,8 @@ class DiscreteEdgeCell(nn.Module):
         known = {name for edges in self.nodes for name, _ in edges} <= LINKED
         return known and self.output == len(self.nodes) and not (probability > 0 and self.training)
 
-    def factors(self, probability: float) -> None:
-        """Return nothing: all is summed as it is."""
-
     def link(self, links: Links, source: int, probability: float) -> int:
-        """See `nasbench.spaces.chain_links.Linked`."""
+        """See the base class."""
         states, operations = [source], iter(self.edges)
         for edges in self.nodes:
             states.append(links.state(links.states[source]))

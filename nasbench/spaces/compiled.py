@@ -166,8 +166,7 @@ class _Fan_(torch.autograd.Function):  # noqa: N801 - as private as the structur
         if wants_weights:
             for own, parts in zip(call.operations, form.weights(of_weights), strict=False):
                 for number, tensors in enumerate(parts):
-                    grads_of = (own.grad_kernels, own.grad_mixing, own.grad_gains, own.grad_shifts)
-                    for places_of, tensor in zip(grads_of, tensors, strict=False):
+                    for places_of, tensor in zip((own.grad_kernels, own.grad_mixing), tensors, strict=True):
                         places_of[number] = tensor.data_ptr() or None
         places = (*call.operations[: len(form.operations)], *call.terms[: len(form.terms)])
         for own, row in zip(places, of_factors, strict=True):
@@ -196,17 +195,12 @@ def _step_by_step(form: FanForm, present: Sequence[int], factors: Tensor, x: Ten
     return [torch.stack(terms).sum(0) for terms in sums.values()]
 
 
-def _affine(x: Tensor, parts: Sequence[Tensor]) -> Tensor:
-    """Return the output of a BN with its scale and shift, if it has any."""
-    return torch.addcmul(parts[3].view(1, -1, 1, 1), x, parts[2].view(1, -1, 1, 1)) if len(parts) > 2 else x
-
-
 def _dense(form: Form, activated: Tensor, stride: int, parts: Sequence[tuple[Tensor, ...]], eps: float) -> Tensor:
     """Return all edges' outputs [N, m*C, H', W'] of an ordinary convolution in plain steps."""
-    ((kernels, bias, *rest),) = parts
+    ((kernels, bias),) = parts
     weight = kernels.reshape(-1, activated.shape[1], form.kernel, form.kernel)
     output = F.conv2d(activated, weight, bias.flatten() if bias.numel() else None, stride, padding=form.kernel // 2)
-    return _affine(F.batch_norm(output, None, None, training=True, momentum=0.0, eps=eps), (kernels, bias, *rest))
+    return F.batch_norm(output, None, None, training=True, momentum=0.0, eps=eps)
 
 
 def _separable(form: Form, activated: Tensor, stride: int, parts: Sequence[tuple[Tensor, ...]], eps: float) -> Tensor:
@@ -215,5 +209,5 @@ def _separable(form: Form, activated: Tensor, stride: int, parts: Sequence[tuple
     for number, own in enumerate(parts):
         square = own[0].reshape(-1, 1, form.kernel, form.kernel)
         unit = Unit(F.relu(output) if number else output, square, own[1], 1 if number else stride, form.dilation)
-        output = _affine(normalised(unit, None, eps)[0], own)
+        output = normalised(unit, None, eps)[0]
     return output

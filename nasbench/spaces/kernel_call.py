@@ -94,7 +94,7 @@ class Call:
             own.rows, own.factors = _rows(spec.edges, form.edges), next(places)
             self.known.operations.append([])
             for number, tensors in enumerate(parts):
-                for places_of, tensor in zip((own.kernels, own.mixing, own.gains, own.shifts), tensors, strict=False):
+                for places_of, tensor in zip((own.kernels, own.mixing), tensors, strict=True):
                     places_of[number] = self.pointer(tensor)
                 own.z[number] = self._take(0, self._sizes.unit)
                 own.known[number], moments = self._statistics(len(spec.edges))

@@ -28,7 +28,6 @@ class Form(NamedTuple):
         dilation: 1 or 2.
         repeats: Convolutions one after the other, 1 or 2.
         dense: Whether it is one ordinary convolution, of stride 1.
-        affine: Whether its BNs have a scale and a shift.
     """
 
     edges: tuple[int, ...]
@@ -36,7 +35,6 @@ class Form(NamedTuple):
     dilation: int = 1
     repeats: int = 1
     dense: bool = False
-    affine: bool = False
 
     def small(self, channels: int) -> int:
         """Return how many numbers the kernels keep of each of its convolutions, beside z."""
@@ -49,8 +47,7 @@ class Operation(NamedTuple):
     Attributes:
         form: What it is.
         weights: Depthwise [m, C, k*k] of each of its convolutions, then pointwise [m, C, C] of each, output before
-            input channel; of an ordinary one its weight [m, C, C*k*k] and its bias [m, C], or none [0]. Then, if it is
-            affine, the scale [m, C] of each BN, and the shift of each.
+            input channel; of an ordinary one its weight [m, C, C*k*k] and its bias [m, C], or none [0].
         running: Statistics of each convolution's BN; None normalises by the batch.
     """
 
@@ -103,11 +100,10 @@ class FanForm(NamedTuple):
     edges: int
     eps: float
 
-    def weights(self, tensors: Sequence[T]) -> Iterator[list[tuple[T, ...]]]:
-        """Yield for each operation what each of its convolutions has: kernels, mixing, and if affine gain and shift."""
+    def weights(self, tensors: Sequence[T]) -> Iterator[list[tuple[T, T]]]:
+        """Yield for each operation what each of its convolutions has: kernels and mixing."""
         first = 0
         for own in self.operations:
-            kinds = 4 if own.affine else 2
-            part = tensors[first : first + kinds * own.repeats]
-            yield [tuple(part[number :: own.repeats]) for number in range(own.repeats)]
+            part = tensors[first : first + 2 * own.repeats]
+            yield [(part[number], part[own.repeats + number]) for number in range(own.repeats)]
             first += len(part)

@@ -22,8 +22,7 @@ class OperationArguments(ctypes.Structure):
         *((name, c_int64) for name in ("kernel", "dilation", "repeats", "dense")),
         *((name, c_void_p) for name in ("rows", "factors")),
         *((name, c_void_p * 2) for name in (
-            "kernels", "mixing", "gains", "shifts", "running", "z", "half", "known", "grad_kernels", "grad_mixing",
-            "grad_gains", "grad_shifts",
+            "kernels", "mixing", "running", "z", "half", "known", "grad_kernels", "grad_mixing",
         )),
         ("grad_factors", c_void_p),
     )  # fmt: skip

@@ -10,7 +10,7 @@ published code fails; for even sizes and widths nothing differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import GenotypeError, nearest
 from nasbench.spaces.batch_norm import BatchNorm
-from nasbench.spaces.chain_links import Links, by_kernels, has_link
+from nasbench.spaces.chain_links import Linked, Links, by_kernels, has_link
 from nasbench.spaces.depthwise import DepthwiseConv2d
 
 
@@ -111,7 +111,7 @@ def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
-class KernelUnit(ConvUnit):
+class KernelUnit(ConvUnit, Linked):
     """ReLU, convolutions with their BNs, by the compiled kernels where they are in use.
 
     Args:
@@ -125,15 +125,12 @@ class KernelUnit(ConvUnit):
         known = by_kernels([self], x, (), called=True)
         return super().forward(x) if known is None else known
 
-    def has_links(self) -> bool:
-        """Return whether the compiled kernels know its convolutions."""
+    def has_links(self, *given: Any) -> bool:
+        """See the base class."""
         return all(map(has_link, (convolutions for convolutions, _ in self._steps)))
 
-    def factors(self) -> None:
-        """Return nothing: all is summed as it is."""
-
     def link(self, links: Links, source: int, target: int | None = None) -> int:
-        """See `nasbench.spaces.chain_links.Linked`; ``target`` is the state that it enters, or None to add one."""
+        """See the base class; ``target`` is the state that it enters, or None to add one."""
         *before, (convolutions, norm) = self._steps
         for own, inner in before:
             source = links.unit(source, own, inner)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasbench.spaces.chain_forms import Shape
-from nasbench.spaces.chain_links import Links
+from nasbench.spaces.chain_links import Linked, Links
 from nasbench.spaces.ops import KernelUnit
 
 
@@ -16,7 +16,7 @@ def _conv3x3(c_in: int, c_out: int, stride: int, affine: bool) -> KernelUnit:
     return KernelUnit(body, c_out, affine)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Linked):
     """Two convolutions 3x3, the first of stride 2, beside an average pooling with a pointwise convolution.
 
     Formula: y = u_2(u_1(x)) + W P(x), with u_i = BN(conv_3x3(ReLU(.))), P the average over 2x2 pixels and W a
@@ -48,15 +48,8 @@ class ResidualBlock(nn.Module):
         output: Tensor = self.second(self.first(x)) + self.project(self.pool(x))
         return output
 
-    def has_links(self, *given: Any) -> bool:
-        """See `nasbench.spaces.chain_links.Linked`."""
-        return True
-
-    def factors(self, *given: Any) -> None:
-        """Return nothing: all is summed as it is."""
-
     def link(self, links: Links, source: int, *given: Any) -> int:
-        """See `nasbench.spaces.chain_links.Linked`."""
+        """See the base class."""
         _, height, width = links.states[source]
         shape = Shape(self.project.out_channels, (height + 1) // 2, (width + 1) // 2)
         middle, target = links.state(shape), links.state(shape)

@@ -37,8 +37,6 @@ def made(form: Form, channels: int, dtype: torch.dtype) -> Operation:
     shapes = [(rows, channels, size)] * form.repeats + [(rows, channels, channels)] * form.repeats
     if form.dense:
         shapes = [(rows, channels, channels * size), (rows, channels)]
-    if form.affine:
-        shapes += [(rows, channels)] * 2 * form.repeats
     return Operation(form, [torch.randn(shape, dtype=dtype).requires_grad_() for shape in shapes], None)
 
 
@@ -64,14 +62,14 @@ def plain_fan(x: Tensor, stride: int, operations: Sequence[Operation], terms, fa
 def plain_operation(x: Tensor, stride: int, form: Form, weights: list[Tensor]) -> Tensor:
     channels, k = x.shape[1], form.kernel
     for number in range(form.repeats):
-        first, second, *affine = weights[number :: form.repeats]
+        first, second = weights[number :: form.repeats]
         stride_here, padding = (1 if number else stride), form.dilation * (k // 2)
         if form.dense:
             x = F.conv2d(x, first.view(channels, channels, k, k), second, stride_here, padding)
         else:
             x = F.conv2d(F.relu(x), first.view(channels, 1, k, k), None, stride_here, padding, form.dilation, channels)
             x = F.conv2d(x, second.view(channels, channels, 1, 1))
-        x = F.batch_norm(x, None, None, *(affine or (None, None)), True, 0.0, EPS)
+        x = F.batch_norm(x, None, None, None, None, True, 0.0, EPS)
     return x
 
 
@@ -103,8 +101,6 @@ SEPARABLE = [
 ]
 SUBSETS = [Form((0, 2), 3, 1, 2), Form((1,), 7, 1, 2), Form((2,), 5, 2), Form((0, 1), 3, 2)]
 DENSE = [Form((0, 1, 2), 3, dense=True), Form((1,), 1, dense=True), Form((0, 2), 3, 1, 2)]
-AFFINE = [Form((0, 1, 2), 3, 1, 2, affine=True), Form((1, 2), 5, 2, affine=True)]
-AFFINE_DENSE = [Form((0, 2), 3, dense=True, affine=True)]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 6, 8, 16, 20, 32])
@@ -123,13 +119,6 @@ def test_ordinary_convolutions_and_bare_pools_equal_plain_steps(channels, size):
     terms = [Term("avg_pool_3x3"), Term("max_pool_3x3"), Term("skip_connect")]
     found, expected = both(draw(1, channels, size, 9, 1, DENSE, terms, 3))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("channels", [4, 8, 16, 36])
-@pytest.mark.parametrize("forms", [AFFINE, AFFINE_DENSE], ids=["separable", "ordinary"])
-def test_scale_and_shift_of_the_normalisation(channels, forms):
-    found, expected = both(draw(2, channels, (6, 9), 4, 1, forms, [Term("skip_connect")], 3))
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_without_operations_or_terms():
@@ -194,9 +183,7 @@ def test_only_what_is_wanted(wanted):
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "forms", [SUBSETS, DENSE, AFFINE, AFFINE_DENSE], ids=["separable", "ordinary", "affine", "both"]
-)
+@pytest.mark.parametrize("forms", [SUBSETS, DENSE], ids=["separable", "ordinary"])
 def test_second_derivatives(forms):
     case = draw(9, 4, (5, 6), 3, 1, forms, TERMS, 3)
     x, stride, operations, terms, factors = case
@@ -287,14 +274,14 @@ def test_the_kernels_are_what_computes(name, monkeypatch):
     assert calls == []
     with compiled.used():
         operation(x).sum().backward()
-        assert calls == ["forward", "backward"]
+        assert calls == ["chain_forward", "chain_backward"]
         supernet = Darts().supernet(NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8))
         weights = {group: torch.full(full, 0.125) for group, full in Darts().alpha_shapes.items()}
         supernet(torch.randn(2, 2, 8, 8), weights)
-        assert calls.count("forward") == 1 + 3 * 5  # every fan of every cell
+        assert calls.count("forward") == 3 * 5  # every fan of every cell
         with torch.autocast("cpu"):
             operation(x)
-        assert calls.count("forward") == 1 + 3 * 5
+        assert len(calls) == 2 + 3 * 5
     assert not compiled.wanted_for(x)
 
 
@@ -315,7 +302,7 @@ def test_one_pixel_has_no_statistics(training):
 
 
 def test_weights_of_other_channels_are_refused():
-    with compiled.used(), pytest.raises(ValueError, match="not those of 8 channels"):
+    with compiled.used(), pytest.raises(ValueError, match="not that of 8 channels in and 4 out"):
         build("sep_conv_3x3", 4, 1, True)(torch.randn(2, 8, 5, 5))
 
 

@@ -104,11 +104,9 @@ static void NAME(remember)(const PASS *pass) {
                     if (row < 0) continue;
                     const REAL *mixing = (const REAL *)own->mixing[number] + row * c * c;
                     for (int64_t i = 0; i < c; i++) {
-                        REAL factor = known[(p->size + row) * c + i] * NAME(gain_of)(own, number, row * c + i, scale, edge);
+                        REAL factor = known[(p->size + row) * c + i] * NAME(factor_of)(scale, edge);
                         REAL *to = matrices + (edge - NAME(first_edge)(l, cluster)) * c * c + i * c;
                         NAME(set_lane)(l, edge, i, p->mean + cluster * l->groups, known[row * c + i]);
-                        NAME(set_lane)(l, edge, i, p->bias + cluster * l->groups,
-                                       NAME(shift_of)(own, number, row * c + i, scale, edge));
                         for (int64_t j = 0; j < c && again; j++) to[j] = mixing[i * c + j] * factor;
                     }
                 }

@@ -17,16 +17,12 @@ typedef struct {
     const void *factors;               /* [n]: what each edge's output is multiplied with */
     const void *kernels[2];            /* depthwise weights [m, C, k*k]; dense: [m, C, C, k*k], output before input */
     const void *mixing[2];             /* pointwise weights [m, C, C], output before input; dense: bias [m, C] */
-    const void *gains[2];              /* [m, C]: scale of the BN, or null for 1 */
-    const void *shifts[2];             /* [m, C]: shift of the BN, or null for 0 */
     const void *running[2];            /* [2, m, C]: mean and variance to use, or null for those of the batch */
     void *z[2];                        /* outputs of the convolutions with kernels, in lanes */
     void *half[2];                     /* [m, C, C]: V Sigma; dense: nothing */
     void *known[2];                    /* [4, m, C]: mean of z; 1 / sqrt(variance + eps); mean; variance */
     void *grad_kernels[2];             /* as kernels; null where the gradient of the weights is not wanted */
     void *grad_mixing[2];
-    void *grad_gains[2];
-    void *grad_shifts[2];
     void *grad_factors;                /* [n] */
 } Operation;
 

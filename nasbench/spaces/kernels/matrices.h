@@ -95,26 +95,8 @@ static inline int64_t NAME(last_edge)(const L *l, int64_t cluster) {
     return last < l->n ? last : l->n;
 }
 
-/* What a BN's normalised channel is multiplied with, edge's factor included, and what is added then. */
-static inline REAL NAME(gain_of)(const Operation *operation, int number, int64_t at, const REAL *scale, int64_t edge) {
-    const REAL *gains = operation->gains[number];
-    return (gains ? gains[at] : (REAL)1) * (scale ? scale[edge] : (REAL)1);
-}
-static inline REAL NAME(shift_of)(const Operation *operation, int number, int64_t at, const REAL *scale, int64_t edge) {
-    const REAL *shifts = operation->shifts[number];
-    return shifts ? shifts[at] * (scale ? scale[edge] : (REAL)1) : (REAL)0;
-}
-
-/* Gradients of scale and shift of a BN, and what they add to that of the edge's factor: `of_factor` is the sum of the
- * output's gradient times the normalised channel over 1 / inverse, `sum` that of the gradient alone. */
-static inline REAL NAME(affine_gradients)(const Operation *operation, int number, int64_t at, REAL factor, REAL of_factor,
-                                          REAL inverse, REAL sum) {
-    const REAL *gains = operation->gains[number], *shifts = operation->shifts[number];
-    REAL *grad_gains = operation->grad_gains[number], *grad_shifts = operation->grad_shifts[number];
-    if (grad_gains) grad_gains[at] = of_factor * inverse * factor;
-    if (grad_shifts) grad_shifts[at] = sum * factor;
-    return of_factor * inverse * (gains ? gains[at] : (REAL)1) + (shifts ? shifts[at] * sum : (REAL)0);
-}
+/* What an edge's output is multiplied with. */
+static inline REAL NAME(factor_of)(const REAL *scale, int64_t edge) { return scale ? scale[edge] : (REAL)1; }
 
 /* Statistics of one cluster, and the matrix that its edges' outputs are made with. `scale` is [n] or null. */
 static void NAME(know)(const Fan *fan, const L *l, const Operation *operation, int number, PREPARED *prepared,
@@ -150,8 +132,8 @@ static void NAME(know)(const Fan *fan, const L *l, const Operation *operation, i
                 }
             }
             REAL inverse = (REAL)1 / (REAL)sqrt((double)variance + fan->eps);
-            REAL factor = inverse * NAME(gain_of)(operation, number, row * c + i, scale, edge);
-            bias = NAME(shift_of)(operation, number, row * c + i, scale, edge) - (running ? middle * factor : (REAL)0);
+            REAL factor = inverse * NAME(factor_of)(scale, edge);
+            bias = running ? -middle * factor : (REAL)0;
             known[i] = running ? 0 : NAME(lane_of)(l, edge, i, mean);
             known[m * c + i] = inverse, known[2 * m * c + i] = middle, known[3 * m * c + i] = variance;
             NAME(set_lane)(l, edge, i, prepared->mean + cluster * groups, known[i]);
@@ -183,12 +165,11 @@ static void NAME(know_gradients)(const Fan *fan, const L *l, const Operation *op
         NAME(matrix_of)(l, edge, product, sums + 16 * groups);
         for (int64_t j = 0; j < c; j++) NAME(set_lane)(l, edge, j, prepared->shift + cluster * groups, 0);
         for (int64_t i = 0; i < c; i++) {
-            REAL factor = inverse[i] * NAME(gain_of)(operation, number, row * c + i, scale, edge), of_factor = 0;
+            REAL factor = inverse[i] * NAME(factor_of)(scale, edge), of_factor = 0;
             for (int64_t j = 0; j < c; j++) of_factor += product[i * c + j] * mixing[i * c + j];
             REAL of_variance = -of_factor * factor * inverse[i] * inverse[i]; /* twice that of the variance */
             REAL sum = NAME(lane_of)(l, edge, i, sums), middle = sum / (REAL)count;
-            of_scale += NAME(affine_gradients)(operation, number, row * c + i, scale ? scale[edge] : (REAL)1, of_factor,
-                                               inverse[i], sum);
+            of_scale += of_factor * inverse[i];
             for (int64_t j = 0; j < c; j++) {
                 if (grad) grad[i * c + j] = product[i * c + j] * factor + of_variance * half[i * c + j];
                 back[i * c + j] = mixing[i * c + j] * factor;
@@ -236,8 +217,8 @@ static void NAME(know_dense)(const Fan *fan, const L *l, const Operation *operat
                 middle = (REAL)mean + own, variance = (REAL)(squares / (double)(fan->batch * l->pixels));
             }
             REAL inverse = (REAL)1 / (REAL)sqrt((double)variance + fan->eps);
-            REAL factor = inverse * NAME(gain_of)(operation, 0, at, scale, edge);
-            shift = NAME(shift_of)(operation, 0, at, scale, edge) + (running ? (own - middle) * factor : (REAL)0);
+            REAL factor = inverse * NAME(factor_of)(scale, edge);
+            shift = running ? (own - middle) * factor : (REAL)0;
             known[at] = (REAL)mean, known[m * c + at] = inverse;
             known[2 * m * c + at] = middle, known[3 * m * c + at] = variance;
             prepared->mean[to][i] = (REAL)mean, prepared->bias[to][i] = shift, prepared->gain[to][i] = factor;
@@ -256,14 +237,12 @@ static void NAME(know_dense_gradients)(const Fan *fan, const L *l, const Operati
         for (int64_t i = 0; i < 16; i++) {
             if (!NAME(lane)(l, cluster, group, i, &edge, &channel) || prepared->rows[edge] < 0) continue;
             int64_t at = prepared->rows[edge] * c + channel, to = cluster * groups + group;
-            REAL inverse = inverses[at], factor = inverse * NAME(gain_of)(operation, 0, at, scale, edge);
+            REAL inverse = inverses[at], factor = inverse * NAME(factor_of)(scale, edge);
             REAL of_factor = sums[16 * (groups + group) + i];
             prepared->gain[to][i] = factor;
             prepared->square[to][i] = -of_factor * factor * inverse * inverse / count;
             prepared->shift[to][i] = -factor * sums[16 * group + i] / count;
-            REAL of_scale = NAME(affine_gradients)(operation, 0, at, scale ? scale[edge] : (REAL)1, of_factor, inverse,
-                                                   sums[16 * group + i]);
-            if (grad_scale) grad_scale[edge] += of_scale;
+            if (grad_scale) grad_scale[edge] += of_factor * inverse;
             if (operation->grad_mixing[0]) ((REAL *)operation->grad_mixing[0])[at] = 0; /* the BN takes a bias away */
         }
 }
