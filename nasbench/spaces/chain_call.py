@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nasbench.spaces import kernel_library
-from nasbench.spaces.chain_forms import KINDS, NORMS, ChainForm
+from nasbench.spaces.chain_forms import LINK_KINDS, NORMS, ChainForm
 from nasbench.spaces.kernel_library import ChainArguments, LinkArguments, StateArguments
 from nasbench.spaces.separable import differentiable
 
@@ -36,6 +36,8 @@ def chain(x: Tensor, form: ChainForm, factors: Tensor, tensors: Sequence[Tensor]
 
     Returns:
         [N, C', H', W'] in channels_last memory.
+
+    Sizes are those of the form; `nasbench.spaces.chain_builder.ChainBuilder` checks them.
 
     Raises:
         RuntimeError: The kernels were not built, or a gradient is wanted with running statistics.
@@ -72,37 +74,37 @@ class _Call:
         x: First state.
         factors: [F].
         tensors: Weights.
-        kept: For each state but the last its values and the z of the links that leave it; then all statistics.
-        in_place: Whether the first state lies as the kernels' own do, so that it is not among what is kept.
+        first: The first state as the kernels' own lie.
+        kept: For each state but the last what `_kept` says.
     """
 
     def __init__(
-        self, form: ChainForm, x: Tensor, factors: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor],
-        in_place: bool,
+        self, form: ChainForm, x: Tensor, factors: Tensor, tensors: Sequence[Tensor], first: Tensor,
+        kept: Sequence[Tensor],
     ) -> None:  # fmt: skip
         self.form, self.x, self.live = form, x, form.live
         self.bytes, self.batch = x.element_size(), x.shape[0]
         self.states = (StateArguments * len(form.states))()
         self.links = (LinkArguments * max(1, len(form.links)))()
-        self.alive: list[Any] = [x, factors, *kept]
+        self.alive: list[Any] = [x, factors, first, *kept]
         next_of: list[int] = []
         for number, (own, shape) in enumerate(zip(self.states, form.states, strict=True)):
             own.channels, own.height, own.width = shape
             if number == len(form.states) - 1:
                 break
             at = kept[number].data_ptr()
-            if number == 0 and in_place:
-                own.values = x.data_ptr()
+            if number == 0:
+                own.values = first.data_ptr()
             else:
                 own.values = at
                 at += self.batch * shape.size * self.bytes
             next_of.append(at)
         self.weights = [tensor.contiguous() for tensor in tensors]
-        first, known = factors.data_ptr(), kept[-1].data_ptr()
+        places, known = factors.data_ptr(), kept[-1].data_ptr()
         for own, link in zip(self.links, form.links, strict=False):
-            own.source, own.target, own.kind = link.source, link.target, KINDS[link.kind]
+            own.source, own.target, own.kind = link.source, link.target, LINK_KINDS[link.kind]
             if link.factor is not None:
-                own.factor = first + link.factor * self.bytes
+                own.factor = places + link.factor * self.bytes
             if not link.parts:
                 continue
             shape = form.states[link.target]
@@ -146,7 +148,7 @@ class _Call:
         free: dict[int, list[Tensor]] = {}
         busy: dict[int, Tensor] = {}
         last = len(self.states) - 1
-        for number in range(last, 0, -1):
+        for number in range(last, 0, -1):  # a pass over a state leads through all links that leave it
             if number == last and _lies_in_lanes(grad_output):
                 self.states[last].grads = grad_output.data_ptr()
                 continue
@@ -168,11 +170,18 @@ def _aligned(x: Tensor) -> Tensor:
     return x.clone() if x.data_ptr() % 64 else x
 
 
-def _kept(form: ChainForm, x: Tensor, in_place: bool) -> list[Tensor]:
-    """Return memory for what the way back needs."""
+def _first(form: ChainForm, x: Tensor) -> Tensor:
+    """Return the first state if it lies as the kernels' own do, or else memory for its copy."""
+    return x if _lies_in_lanes(x) else x.new_empty(x.shape[0] * form.states[0].size)
+
+
+def _kept(form: ChainForm, x: Tensor) -> list[Tensor]:
+    """Return memory for what the way back needs, of each state but the last, and then for all statistics.
+
+    Of a state that is its values, unless it is the first, and the z of the links that leave it.
+    """
     sizes = [shape.size for shape in form.states[:-1]]
-    if in_place:
-        sizes[0] = 0
+    sizes[0] = 0
     known = 0
     for link in form.links:
         if link.parts:
@@ -186,9 +195,8 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, form: ChainForm, running: Running, factors: Tensor, x: Tensor, *tensors: Tensor) -> Tensor:
-        in_place = _lies_in_lanes(x)
-        kept = _kept(form, x, in_place)
-        call = _Call(form, x, factors, tensors, kept, in_place)
+        kept = _kept(form, x)
+        call = _Call(form, x, factors, tensors, _first(form, x), kept)
         for own, tables in zip(call.links, running, strict=False):
             if tables is not None:
                 own.mean, own.variance, own.momentum = tables[0].data_ptr(), tables[1].data_ptr(), tables[2]
@@ -196,7 +204,7 @@ class _Chain(torch.autograd.Function):
         call.arguments.output = output.data_ptr()
         call.run("forward")
         ctx.save_for_backward(x, factors, *tensors, *kept)
-        ctx.form, ctx.count, ctx.in_place = form, len(tensors), in_place
+        ctx.form, ctx.count = form, len(tensors)
         return output
 
     @staticmethod
@@ -209,9 +217,8 @@ class _Chain(torch.autograd.Function):
         x, factors, grad = _pixels(x), factors.contiguous(), _pixels(grad)  # who kept them may change their layout
         kept = [part.contiguous() for part in kept]
         kept = [_aligned(part) for part in kept]
-        x = _aligned(x) if ctx.in_place else x
         wants_x, wants = ctx.needs_input_grad[3], ctx.needs_input_grad[4:]
-        call = _Call(form, x, factors, tensors, kept, ctx.in_place)
+        call = _Call(form, x, factors, tensors, _first(form, x), kept)
         parts = {part.tensor for link in form.links if link.target in call.live for _, part in link.parts}
         grads = [
             torch.zeros_like(tensor, memory_format=torch.contiguous_format) if wanted and number in parts else None

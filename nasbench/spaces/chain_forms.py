@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-KINDS = {"skip_connect": 0, "avg_pool_3x3": 1, "convolution": 2, "projection": 3, "one": 4, "separable": 5}
+LINK_KINDS = {"skip_connect": 0, "avg_pool_3x3": 1, "convolution": 2, "projection": 3, "one": 4, "separable": 5}
 """With its number in kernels/chain.h: the state; its average over the 3x3 pixels around each; a convolution of its
 ReLU, 1x1 at stride 1 or 3x3; a convolution 1x1 of its averages over 2x2 pixels; 1 whatever the state; a separable
 convolution of its ReLU."""
@@ -40,7 +40,7 @@ class Link(NamedTuple):
     Attributes:
         source: Number of the state that it leaves.
         target: Number of the state that it enters; a state is the sum of what enters it.
-        kind: A key of `KINDS`.
+        kind: A key of `LINK_KINDS`.
         factor: Place of what it is multiplied with, or None for 1.
         kernel: k of a convolution.
         stride: Likewise, 1 or 2.

@@ -16,7 +16,7 @@ from nasbench.core.genotype import Cell
 from nasbench.spaces.banks import ConvBank
 from nasbench.spaces.base import NetworkShape, Prediction
 from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
-from nasbench.spaces.chain_links import Linked, Links, by_kernels
+from nasbench.spaces.chain_builder import ChainBuilder, ChainPart, by_kernels
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import Classifier
@@ -25,7 +25,7 @@ from nasbench.spaces.residual import ResidualBlock
 from nasbench.spaces.sizes import STAGES, check_stages
 
 LINKED = {"none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3"}
-"""Operations that cells can have as links."""
+"""Operations that cells can have as chain."""
 
 
 def cell_widths(shape: NetworkShape) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class Chain(nn.Module):
         return [part for index, cell in enumerate(self.cells) for part in (blocks.get(str(index)), cell) if part]
 
 
-class MixedEdgeCell(Linked):
+class MixedEdgeCell(ChainPart):
     """A cell whose nodes sum their mixed edges from all earlier nodes; output: the last node.
 
     Args:
@@ -130,35 +130,34 @@ class MixedEdgeCell(Linked):
         output: Tensor = self.graph([state], group)[-1]
         return output
 
-    def has_links(self, group: GroupWeights) -> bool:
+    def is_known(self, group: GroupWeights) -> bool:
         """Return whether the compiled kernels serve: all is summed as it is, and all channels are seen."""
         dropped = group.drop_path > 0 and self.training
         known = {name for names in self.graph.candidates for name in names} <= LINKED
         return known and self.graph.partial_channels == 1 and not dropped
 
-    def factors(self, group: GroupWeights) -> Tensor:
-        """Return the weights of all operations [E * O], and behind them what is added to the edges, if anything is."""
-        matrix = group.matrix.flatten()
-        return matrix if group.bias is None else torch.cat([matrix, group.bias])
+    def factors(self, group: GroupWeights) -> list[Tensor]:
+        """Return the weights of all operations [E, O], and behind them what is added to the edges, if anything is."""
+        return [group.matrix] if group.bias is None else [group.matrix, group.bias]
 
-    def link(self, links: Links, source: int, group: GroupWeights) -> int:
+    def link(self, chain: ChainBuilder, source: int, group: GroupWeights) -> int:
         """See the base class."""
         states, edges = [source], enumerate(self.graph.candidates)
         banks = {name: bank for name, bank in self.graph.banks.items() if isinstance(bank, ConvBank)}
         for node in range(self.graph.num_nodes):
-            target = links.state(links.states[source])
+            target = chain.state(chain.states[source])
             for state, (edge, names) in zip(states[: node + 1], edges, strict=False):
                 if group.bias is not None:
-                    links.add(state, target, "one", group.matrix.numel() + edge)
+                    chain.add(state, target, "one", group.matrix.numel() + edge)
                 for column, name in enumerate(names):
                     if name == "none" or not (group.active is None or group.active[edge, column]):
                         continue
                     place = edge * len(names) + column
                     if name not in banks:
-                        links.add(state, target, name, place)
+                        chain.add(state, target, name, place)
                         continue
                     bank = banks[name]
-                    links.convolution(
+                    chain.convolution(
                         state, target, bank.weight, kernel=bank.form[-1], bias=bank.bias, norm=bank.norm,
                         row=self.graph.rows[edge, name], factor=place,
                     )  # fmt: skip
@@ -241,7 +240,7 @@ class ChainSupernet(nn.Module):
         return logits
 
 
-class DiscreteEdgeCell(Linked):
+class DiscreteEdgeCell(ChainPart):
     """A cell with its chosen operations only; every edge is computed that is not ``none``.
 
     Args:
@@ -276,22 +275,37 @@ class DiscreteEdgeCell(Linked):
             states.append(sum(arriving[1:], start=arriving[0]) if arriving else torch.zeros_like(state))
         return states[self.output]
 
-    def has_links(self, probability: float) -> bool:
+    def is_known(self, probability: float) -> bool:
         """Return whether the compiled kernels serve: no edge is dropped, and they know all operations."""
-        known = {name for edges in self.nodes for name, _ in edges} <= LINKED
-        return known and self.output == len(self.nodes) and not (probability > 0 and self.training)
+        dropped = probability > 0 and self.training
+        return not dropped and self.output == len(self.nodes) and all(map(_is_known, self.edges))
 
-    def link(self, links: Links, source: int, probability: float) -> int:
+    def link(self, chain: ChainBuilder, source: int, probability: float) -> int:
         """See the base class."""
         states, operations = [source], iter(self.edges)
         for edges in self.nodes:
-            states.append(links.state(links.states[source]))
-            for (name, state), operation in zip(edges, operations, strict=False):
+            states.append(chain.state(chain.states[source]))
+            for (_, state), operation in zip(edges, operations, strict=False):
                 if isinstance(operation, KernelUnit):
-                    operation.link(links, states[state], states[-1])
-                elif name != "none":
-                    links.add(states[state], states[-1], name)
+                    operation.link(chain, states[state], states[-1])
+                elif (kind := _link_of(operation)) is not None:
+                    chain.add(states[state], states[-1], kind)
         return states[self.output]
+
+
+def _is_known(operation: nn.Module) -> bool:
+    """Return whether the compiled kernels know an operation of a discrete cell."""
+    if isinstance(operation, KernelUnit):
+        return operation.is_known()
+    return type(operation) is Zero or _link_of(operation) is not None
+
+
+def _link_of(operation: nn.Module) -> str | None:
+    """Return the kind of link that an operation without weights is."""
+    if type(operation) is nn.AvgPool2d:
+        form = (operation.kernel_size, operation.stride, operation.padding, operation.count_include_pad)
+        return "avg_pool_3x3" if form == (3, 1, 1, False) else None
+    return "skip_connect" if type(operation) is nn.Identity else None
 
 
 class ChainNetwork(nn.Module):

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import GenotypeError, nearest
 from nasbench.spaces.batch_norm import BatchNorm
-from nasbench.spaces.chain_links import Linked, Links, by_kernels, has_link
+from nasbench.spaces.chain_builder import ChainBuilder, ChainPart, by_kernels, knows
 from nasbench.spaces.depthwise import DepthwiseConv2d
 
 
@@ -111,7 +111,7 @@ def relu_conv_bn(c_in: int, c_out: int, affine: bool) -> ConvUnit:
     return ConvUnit(nn.Conv2d(c_in, c_out, 1, bias=False), c_out, affine)
 
 
-class KernelUnit(ConvUnit, Linked):
+class KernelUnit(ConvUnit, ChainPart):
     """ReLU, convolutions with their BNs, by the compiled kernels where they are in use.
 
     Args:
@@ -125,29 +125,41 @@ class KernelUnit(ConvUnit, Linked):
         known = by_kernels([self], x, (), called=True)
         return super().forward(x) if known is None else known
 
-    def has_links(self, *given: Any) -> bool:
+    def is_known(self, *given: Any) -> bool:
         """See the base class."""
-        return all(map(has_link, (convolutions for convolutions, _ in self._steps)))
+        steps = self._steps
+        return steps is not None and all(knows(convolutions) for convolutions, _ in steps)
 
-    def link(self, links: Links, source: int, target: int | None = None) -> int:
-        """See the base class; ``target`` is the state that it enters, or None to add one."""
-        *before, (convolutions, norm) = self._steps
+    def link(self, chain: ChainBuilder, source: int, target: int | None = None) -> int:
+        """See the base class; ``target`` is the state that it enters, or None to add one.
+
+        Raises:
+            TypeError: It is not known.
+        """
+        if (steps := self._steps) is None:
+            raise TypeError("there are no kernels for this unit. Ask is_known first.")
+        *before, (convolutions, norm) = steps
         for own, inner in before:
-            source = links.unit(source, own, inner)
-        return links.unit(source, convolutions, norm, target)
+            source = chain.unit(source, own, inner)
+        return chain.unit(source, convolutions, norm, target)
 
     @property
-    def _steps(self) -> list[tuple[list[nn.Conv2d], BatchNorm]]:
-        """Convolutions up to a BN, and that, in order."""
+    def _steps(self) -> list[tuple[list[nn.Conv2d], BatchNorm]] | None:
+        """Convolutions up to a BN, and that, in order, each after a ReLU; None where there is anything else."""
         steps: list[tuple[list[nn.Conv2d], BatchNorm]] = []
         convolutions: list[nn.Conv2d] = []
+        rectified = True
         for part in (*(self.body if isinstance(self.body, nn.Sequential) else [self.body]), self.norm):
-            if isinstance(part, nn.Conv2d):
+            if type(part) in {nn.Conv2d, DepthwiseConv2d} and rectified and len(convolutions) < 2:
                 convolutions.append(part)
-            elif isinstance(part, BatchNorm):
+            elif type(part) is BatchNorm and convolutions and part.running_mean is not None:
                 steps.append((convolutions, part))
-                convolutions = []
-        return steps
+                convolutions, rectified = [], False
+            elif type(part) is nn.ReLU and not rectified:
+                rectified = True
+            else:
+                return None
+        return None if convolutions or rectified else steps
 
 
 def _separable(channels: int, kernel: int, stride: int, dilation: int) -> tuple[nn.Module, nn.Module]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nasbench.spaces.chain_builder import ChainBuilder, ChainPart
 from nasbench.spaces.chain_forms import Shape
-from nasbench.spaces.chain_links import Linked, Links
 from nasbench.spaces.ops import KernelUnit
 
 
@@ -16,7 +16,7 @@ def _conv3x3(c_in: int, c_out: int, stride: int, affine: bool) -> KernelUnit:
     return KernelUnit(body, c_out, affine)
 
 
-class ResidualBlock(Linked):
+class ResidualBlock(ChainPart):
     """Two convolutions 3x3, the first of stride 2, beside an average pooling with a pointwise convolution.
 
     Formula: y = u_2(u_1(x)) + W P(x), with u_i = BN(conv_3x3(ReLU(.))), P the average over 2x2 pixels and W a
@@ -48,12 +48,20 @@ class ResidualBlock(Linked):
         output: Tensor = self.second(self.first(x)) + self.project(self.pool(x))
         return output
 
-    def link(self, links: Links, source: int, *given: Any) -> int:
+    def is_known(self, *given: Any) -> bool:
         """See the base class."""
-        _, height, width = links.states[source]
+        pool, project = self.pool, self.project
+        if type(pool) is not nn.AvgPool2d or type(project) is not nn.Conv2d or project.bias is not None:
+            return False
+        form = (pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, project.kernel_size, project.stride)
+        return form == (2, 2, 0, True, (1, 1), (1, 1)) and self.first.is_known() and self.second.is_known()
+
+    def link(self, chain: ChainBuilder, source: int, *given: Any) -> int:
+        """See the base class."""
+        _, height, width = chain.states[source]
         shape = Shape(self.project.out_channels, (height + 1) // 2, (width + 1) // 2)
-        middle, target = links.state(shape), links.state(shape)
-        self.first.link(links, source, middle)
-        self.second.link(links, middle, target)
-        links.convolution(source, target, self.project.weight, kernel=1, kind="projection")
+        middle, target = chain.state(shape), chain.state(shape)
+        self.first.link(chain, source, middle)
+        self.second.link(chain, middle, target)
+        chain.convolution(source, target, self.project.weight, kernel=1, kind="projection")
         return target

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from nasbench.core.genotype import Genotype
 from nasbench.spaces import chain_call, compiled, kernel_library
 from nasbench.spaces.base import NetworkShape
-from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
+from nasbench.spaces.batch_norm import use_batch_statistics
 from nasbench.spaces.chain_forms import ChainForm, Link, Part, Shape
-from nasbench.spaces.chain_links import Links
 from nasbench.spaces.nas_bench_201 import NasBench201
 from nasbench.spaces.nas_bench_201_five_vertices import NasBench201FiveVertices
 from nasbench.spaces.ops import build
@@ -284,12 +283,6 @@ def test_what_is_refused():
     tables = [(torch.zeros(4).double(), torch.ones(4).double(), 0.1)]
     with pytest.raises(RuntimeError, match="no gradient with running statistics"):
         chain_call.chain(fixed.x, fixed.form, fixed.factors, fixed.tensors, tables)
-    links = Links(Shape(4, 5, 6))
-    target = links.state(Shape(6, 5, 6))
-    with pytest.raises(ValueError, match=r"weight has shape .6, 3, 1, 1.*not that of 4 channels in and 6 out"):
-        links.convolution(0, target, torch.ones(6, 3, 1, 1), kernel=1)
-    with pytest.raises(ValueError, match=r"gain has shape .3.*not that of 4 channels in and 6 out"):
-        links.convolution(0, target, torch.ones(6, 4, 1, 1), kernel=1, norm=BatchNorm(3))
 
 
 def used(network: nn.Module, compute, mode: str, inputs: Sequence[Tensor]) -> list[list[Tensor | None]]:

@@ -2,7 +2,7 @@
  *
  * Sizes: N images; of a state C channels and H x W pixels; of a link's convolution C inputs and C' outputs. The first
  * state and the last lie pixel by pixel with all channels of a pixel beside each other, the others in slabs
- * [N][groups of 16 channels][H W][16], with zeros where there is no channel. A state is the sum of the links that enter
+ * [N][groups of 16 channels][H W][16]; lanes without a channel are not looked at. A state is the sum of the links that enter
  * it. Pointers are to `REAL`, float or double by the function that is called. nasbench/spaces/chain_call.py mirrors
  * these structures.
  */
@@ -12,7 +12,7 @@
 
 typedef struct {
     int64_t channels, height, width;
-    void *values; /* in slabs; of the first state its copy, or the state itself where it lies in slabs; null for the last */
+    void *values; /* in slabs; of the first state room for a copy, or x itself where it lies in slabs; null for the last */
     void *grads;  /* in slabs; null for the first and for states that do not lead to the last; some share memory */
 } State;
 

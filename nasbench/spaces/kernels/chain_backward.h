@@ -215,7 +215,8 @@ static void NAME(chain_backward)(const Chain *chain) {
 #pragma omp parallel num_threads((int)chain->threads)
     {
         V *padded = NAME(scratch)(PADDED, net.padded), *hidden = NAME(scratch)(HIDDEN, net.padded);
-        V *bordered = NAME(scratch)(GRAD_X, net.padded), *slabs = NAME(scratch)(SLAB, net.slab), *room = NAME(scratch)(RAW, net.slab + 2 * net.slab + 2);
+        V *bordered = NAME(scratch)(GRAD_X, net.padded);
+        V *slabs = NAME(scratch)(SLAB, net.slab), *room = NAME(scratch)(RAW, 3 * net.slab + 2);
 #pragma omp for schedule(dynamic)
         for (int64_t e = 0; e < chain->num_links; e++) {
             for (int64_t group = 0; group < net.links[e].size.inputs && net.links[e].taps; group++)
@@ -223,6 +224,13 @@ static void NAME(chain_backward)(const Chain *chain) {
             if (net.links[e].taps) NAME(remember_link)(net.links + e);
             if (net.links[e].link->kind == SEPARABLE) NAME(spread_depthwise)(net.links + e, 1);
         }
+        if (chain->states[0].values != chain->x)
+#pragma omp for schedule(static)
+            for (int64_t n = 0; n < chain->batch; n++) {
+                const State *state = chain->states;
+                NAME(to_slabs)(state, NAME(state_of)(&net, 0, n),
+                               (const REAL *)chain->x + n * state->height * state->width * state->channels);
+            }
         for (int64_t s = last; s >= 0; s--) {
             const State *state = chain->states + s;
             if (s > 0 && !state->grads) continue;

@@ -181,7 +181,7 @@ static void NAME(chain_forward)(const Chain *chain) {
 #pragma omp parallel num_threads((int)chain->threads)
     {
         V *padded = NAME(scratch)(PADDED, net.padded), *slabs = NAME(scratch)(SLAB, net.slab);
-        V *room = NAME(scratch)(RAW, net.slab + 2 * net.slab + 2);
+        V *room = NAME(scratch)(RAW, 3 * net.slab + 2); /* rows for averages, or a slab */
 #pragma omp for schedule(dynamic)
         for (int64_t e = 0; e < chain->num_links; e++) {
             for (int64_t group = 0; group < net.links[e].size.outputs && net.links[e].taps; group++)

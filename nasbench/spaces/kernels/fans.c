@@ -1,6 +1,7 @@
-/* Separable convolutions of the mixed edges that leave one state, forward and backward.
+/* The mixed edges that leave one state (fan.h), and chains of cells of chosen or ordinary operations (chain.h), forward
+ * and backward.
  *
- * The method is that of nasbench/spaces/separable.py and weighted_sum.py; here a z is the only thing that is written
+ * The method of the former is that of nasbench/spaces/separable.py and weighted_sum.py; here a z is the only thing that is written
  * to memory for an image, and everything else about the image is done while it is in the cache. Sums over images are
  * in a fixed order, so that results do not depend on the number of threads.
  */

@@ -90,7 +90,8 @@ static NET NAME(read_chain)(const Chain *chain, int backward) {
             LINK *lanes = net.links + e;
             int64_t outputs = NAME(groups_of)(to), inputs = NAME(groups_of)(own);
             memset(lanes, 0, sizeof(LINK));
-            lanes->link = link, lanes->side = !NAME(is_convolved)(link) ? 0 : link->kind == SEPARABLE ? 1 : link->kernel;
+            lanes->link = link;
+            if (NAME(is_convolved)(link)) lanes->side = link->kind == SEPARABLE ? 1 : link->kernel;
             lanes->taps = lanes->side * lanes->side;
             lanes->size = (SIZE){outputs, inputs, own->channels, to->height, to->width};
             lanes->back = (SIZE){inputs, outputs, to->channels, own->height, own->width};

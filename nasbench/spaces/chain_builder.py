@@ -1,9 +1,12 @@
-"""Cells and residual blocks as links that the compiled kernels compute together; see `nasbench.spaces.chain_call`."""
+"""Cells, blocks and units put together as a chain of links that compiled kernels compute in one call.
+
+See `nasbench.spaces.chain_call`.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +18,13 @@ from nasbench.spaces.chain_call import chain
 from nasbench.spaces.chain_forms import ChainForm, Link, Part, Shape
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Where a module keeps who listens to it."""
+"""Where a module keeps who listens to it; PyTorch has ``_global`` before these names for who listens to all."""
+
+SERVED = {"convolution": {(1, 1, 1), (3, 1, 1), (3, 2, 1)}, "projection": {(1, 1, 1)}}
+"""Kernel, stride and dilation of what the kernels know; of separable convolutions any odd kernel, 1 or 2, 1 or 2."""
 
 
-class Links:
+class ChainBuilder:
     """States and the links between them, while they are put together.
 
     Args:
@@ -26,13 +32,17 @@ class Links:
 
     Attributes:
         states: Shapes of all states.
+        is_plain: Whether no weight and no running statistics enter twice, and all of the latter lie side by side. The
+            kernels write each gradient once.
     """
 
     def __init__(self, shape: Shape) -> None:
         self.states = [shape]
+        self.is_plain = True
         self._links: list[Link] = []
         self._tensors: list[Tensor] = []
         self._numbers: dict[int, int] = {}
+        self._rows: dict[int, set[int | None]] = {}
         self._running: list[tuple[Tensor, Tensor, float] | None] = []
 
     def state(self, shape: Shape) -> int:
@@ -41,7 +51,13 @@ class Links:
         return len(self.states) - 1
 
     def add(self, source: int, target: int, kind: str, factor: int | None = None) -> None:
-        """Add a link without weights; ``factor`` is the place of what it is multiplied with."""
+        """Add a link without weights; ``factor`` is the place of what it is multiplied with.
+
+        Raises:
+            ValueError: The states are not of one shape.
+        """
+        if self.states[source] != self.states[target]:
+            raise ValueError(f"{kind} leads from {self.states[source]} to {self.states[target]}.")
         self._links.append(Link(source, target, kind, factor))
         self._running.append(None)
 
@@ -78,8 +94,10 @@ class Links:
             factor: Place of what it is multiplied with.
 
         Raises:
-            ValueError: A tensor has another size than the channels of both states ask for.
+            ValueError: A tensor has another size than the channels of both states ask for, the states have other
+                numbers of pixels, or the kernels do not know such a convolution.
         """
+        self._check(source, target, kind, (kernel, stride, dilation))
         own = {"depthwise": depthwise, "weight": weight, "bias": bias}
         if norm is not None:
             own |= {"gain": norm.weight, "shift": norm.bias}
@@ -91,6 +109,11 @@ class Links:
             if tensor is not None and tensor.numel() != rows * sizes.get(name, outputs):
                 given = f"{name} has shape {tuple(tensor.shape)}"
                 raise ValueError(f"{given}, which is not that of {inputs} channels in and {outputs} out.")
+        for tensor in (*own.values(), None if norm is None else norm.running_mean):
+            if tensor is not None:
+                seen = self._rows.setdefault(id(tensor), set())
+                self.is_plain &= not {row, None} & seen
+                seen.add(row)
         parts = tuple((name, Part(self._number(tensor), row)) for name, tensor in own.items() if tensor is not None)
         mode, running = "none", None
         if norm is not None:
@@ -100,6 +123,9 @@ class Links:
                 channels = self.states[target].channels
                 some = slice(None) if row is None else slice(row * channels, (row + 1) * channels)
                 running = mean[some], variance[some], norm.momentum or 0.0
+                if mean[some].numel() != channels:
+                    raise ValueError(f"a BN of {mean.numel()} channels follows a convolution with {channels}.")
+                self.is_plain &= mean.is_contiguous() and variance.is_contiguous()
         self._links.append(Link(source, target, kind, factor, kernel, stride, dilation, mode, parts))
         self._running.append(running)
 
@@ -127,6 +153,17 @@ class Links:
         )  # fmt: skip
         return target
 
+    def _check(self, source: int, target: int, kind: str, form: tuple[int, int, int]) -> None:
+        kernel, stride, dilation = form
+        halved = 2 if kind == "projection" else stride
+        _, *pixels = self.states[source]
+        if self.states[target][1:] != tuple(-(-size // halved) for size in pixels):
+            raise ValueError(f"stride {halved} does not lead from {self.states[source]} to {self.states[target]}.")
+        separable = kind == "separable" and kernel % 2 and stride in {1, 2} and dilation in {1, 2}
+        if not separable and form not in SERVED.get(kind, ()):
+            given = f"kernel {kernel}, stride {stride}, dilation {dilation}"
+            raise ValueError(f"there is no kernel for {kind} with {given}.")
+
     def _number(self, tensor: Tensor) -> int:
         """Return the number of a tensor among all."""
         if id(tensor) not in self._numbers:
@@ -134,46 +171,60 @@ class Links:
             self._tensors.append(tensor)
         return self._numbers[id(tensor)]
 
-    def compute(self, x: Tensor, factors: Tensor, eps: float) -> Tensor:
+    def compute(self, x: Tensor, factors: Sequence[Tensor], eps: float) -> Tensor:
         """Return the last state [N, C', H', W'].
 
         Args:
             x: The first one.
-            factors: What links are multiplied with, in any shape.
+            factors: What links are multiplied with, one tensor after the other.
             eps: Of all BN.
         """
         order = sorted(range(len(self._links)), key=lambda number: self._links[number].source)
         form = ChainForm(tuple(self.states), tuple(self._links[number] for number in order), eps)
-        return chain(x, form, factors.flatten(), self._tensors, [self._running[number] for number in order])
+        live, flat, first = form.live, [], 0
+        used = {link.factor for link in form.links if link.target in live}
+        for tensor in factors:  # what multiplies nothing that leads to the output has no gradient
+            places = range(first, first + tensor.numel())
+            flat.append(tensor.flatten() if used & {*places} else tensor.detach().flatten())
+            first = places.stop
+        joined = torch.cat(flat) if len(flat) > 1 else flat[0] if flat else x.new_empty(0)
+        return chain(x, form, joined, self._tensors, [self._running[number] for number in order])
 
 
-class Linked(nn.Module):
+class ChainPart(nn.Module):
     """A part of a network that can be given as links; ``given`` is what it takes after its input."""
 
-    def has_links(self, *given: Any) -> bool:
+    def is_known(self, *given: Any) -> bool:
         """Return whether the kernels know all of it."""
         return True
 
-    def factors(self, *given: Any) -> Tensor | None:
-        """Return what its links are multiplied with, the same for all parts of a network; None for 1 throughout."""
-        return None
+    def factors(self, *given: Any) -> Sequence[Tensor]:
+        """Return what its links are multiplied with, the same for all parts of a network that have any."""
+        return ()
 
     @abstractmethod
-    def link(self, links: Links, source: int, *given: Any) -> int:
+    def link(self, chain: ChainBuilder, source: int, *given: Any) -> int:
         """Add it, and return the number of its output."""
 
 
-def has_link(convolutions: Sequence[nn.Conv2d]) -> bool:
+def knows(convolutions: Sequence[nn.Conv2d]) -> bool:
     """Return whether the kernels know an ordinary convolution, or a depthwise and a pointwise one."""
     first, last = convolutions[0], convolutions[-1]
-    form = (last.kernel_size, last.stride, last.dilation, last.groups)
+    kernel, stride, dilation = first.kernel_size[0], first.stride[0], first.dilation[0]
+    for own in convolutions:
+        square = all(len({*pair}) == 1 for pair in (own.kernel_size, own.stride, own.dilation))
+        reach = own.dilation[0] * (own.kernel_size[0] // 2)
+        if not square or own.padding != (reach, reach) or own.padding_mode != "zeros":
+            return False
     if len(convolutions) == 1:
-        return form in {((k, k), (s, s), (1, 1), 1) for k, s in ((1, 1), (3, 1), (3, 2))}
-    return len(convolutions) == 2 and form == ((1, 1), (1, 1), (1, 1), 1) and first.groups == first.in_channels
+        return first.groups == 1 and (kernel, stride, dilation) in SERVED["convolution"]
+    pointwise = (last.kernel_size[0], last.stride[0], last.groups) == (1, 1, 1)
+    depthwise = first.groups == first.in_channels == first.out_channels and first.bias is None
+    return len(convolutions) == 2 and pointwise and depthwise and kernel % 2 == 1 and {stride, dilation} <= {1, 2}
 
 
 def is_heard(module: nn.Module) -> bool:
-    """Whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
+    """Return whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
     known = vars(module)
     return any(known[kind] for kind in HOOKS)
 
@@ -191,27 +242,34 @@ def by_kernels(
         given: What each takes after its input.
         called: Whether the parts themselves are being called, so that who listens to them hears.
     """
-    if not compiled.wanted_for(state) or few_launches.wanted_for(state):
+    if not compiled.wanted_for(state) or few_launches.wanted_for(state) or state.dim() != 4 or not state.numel():
         return None
-    if not all(isinstance(part, Linked) and part.has_links(*given) for part in parts):
-        return None
+    known = [part for part in parts if isinstance(part, ChainPart) and part.is_known(*given)]
     modules = [module for part in parts for module in part.modules()]
     norms = [module for module in modules if isinstance(module, BatchNorm)]
     modes = {(norm.training, norm.by_batch, norm.eps) for norm in norms}
-    if len(modes) > 1 or any(is_heard(module) for module in modules if not (called and module in parts)):
+    if len(known) < len(parts) or len(modes) > 1 or _is_any_heard(modules, parts if called else ()):
         return None
-    for _, by_batch, _ in modes:
-        if torch.is_grad_enabled() and not by_batch:
+    if torch.is_grad_enabled() and not all(by_batch for _, by_batch, _ in modes):
+        return None
+    shape, builders = Shape(*state.shape[1:]), []
+    for some in [known] if torch.is_grad_enabled() else [[part] for part in known]:
+        builder, number = ChainBuilder(shape), 0
+        for part in some:
+            number = part.link(builder, number, *given)
+        builders.append(builder)
+        shape = builder.states[number]
+        if number != len(builder.states) - 1 or not builder.is_plain:
             return None
+    factors = next((own for part in known if (own := part.factors(*given))), ())
     eps = next((norm.eps for norm in norms), 0.0)
-    for some in [parts] if torch.is_grad_enabled() else [[part] for part in parts]:
-        state = _compute(some, state, given, eps)  # type: ignore[arg-type]
+    for builder in builders:
+        state = builder.compute(state, factors, eps)
     return state
 
 
-def _compute(parts: Iterable[Linked], state: Tensor, given: Sequence[Any], eps: float) -> Tensor:
-    links, number, factors = Links(Shape(*state.shape[1:])), 0, None
-    for part in parts:
-        number = part.link(links, number, *given)
-        factors = part.factors(*given) if factors is None else factors
-    return links.compute(state, state.new_empty(0) if factors is None else factors, eps)
+def _is_any_heard(modules: Sequence[nn.Module], called: Sequence[nn.Module]) -> bool:
+    everywhere = vars(torch.nn.modules.module)
+    return any(everywhere[f"_global{kind}"] for kind in HOOKS) or any(
+        is_heard(module) for module in modules if not any(module is one for one in called)
+    )
