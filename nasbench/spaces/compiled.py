@@ -3,7 +3,7 @@
 The method is that of `nasbench.spaces.separable` and `nasbench.spaces.weighted_sum`, the same function but for the
 order of summation. The outputs of the depthwise convolutions are all that is written to memory; everything else about
 an image is done while it is in the cache (``kernels/fans.c``). The kernels are built with the package where there is a
-GCC; `available` says whether they are there.
+GCC; `available` says whether they are there. The same switch is for chains (`nasbench.spaces.chain_call`).
 
 Shapes: N images, n edges of which m have an operation, C channels; x [N, C, H, W] in channels_last memory.
 """
