@@ -30,5 +30,9 @@
 #undef TAPS
 #undef ROW_OF_TAPS
 #undef ROWS_OF_TAPS
+#undef CONVOLVE_TAPS
+#undef CALL_1
+#undef CALL_2
+#undef EACH_BLOCK
 #undef LINK
 #undef NET

@@ -47,8 +47,28 @@ static inline void NAME(row_of_##COUNT)(const SIZE *s, V *out, const V *in, int6
     _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) out[p] = sums[p]; \
 }
 ROW_OF_3X3(16)
+ROW_OF_3X3(14)
 ROW_OF_3X3(8)
+ROW_OF_3X3(7)
+ROW_OF_3X3(4)
+ROW_OF_3X3(2)
 ROW_OF_3X3(1)
+
+/* How many outputs of a row are computed at once where so many are left; images of 28 pixels shrink to 14 and 7. */
+static inline int64_t NAME(block_of)(int64_t left) {
+    if (left == 28 || left == 14 || left == 7) return left == 7 ? 7 : 14;
+    return left >= 16 ? 16 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+#define EACH_BLOCK(CALL) \
+    switch (block) { \
+        case 16: CALL(16); break; \
+        case 14: CALL(14); break; \
+        case 8: CALL(8); break; \
+        case 7: CALL(7); break; \
+        case 4: CALL(4); break; \
+        case 2: CALL(2); break; \
+        default: CALL(1); \
+    }
 
 /* out[group][y][x] (+)= the convolution 3x3 of stride 1; rows and groups of `out` lie `row` and `out_slab` pixels apart. */
 static void NAME(convolve_3x3)(const SIZE *s, V *out, int64_t row, int64_t out_slab, const V *in, int64_t pitch, int64_t slab,
@@ -57,10 +77,12 @@ static void NAME(convolve_3x3)(const SIZE *s, V *out, int64_t row, int64_t out_s
         for (int64_t y = 0; y < s->height; y++) {
             V *to = out + group * out_slab + y * row;
             const V *from = in + y * pitch, *own = matrices + 16 * group * s->inputs;
-            int64_t x = 0;
-            for (; x + 16 <= s->width; x += 16) NAME(row_of_16)(s, to + x, from + x, pitch, slab, own, add);
-            for (; x + 8 <= s->width; x += 8) NAME(row_of_8)(s, to + x, from + x, pitch, slab, own, add);
-            for (; x < s->width; x++) NAME(row_of_1)(s, to + x, from + x, pitch, slab, own, add);
+            for (int64_t x = 0, block; x < s->width; x += block) {
+                block = NAME(block_of)(s->width - x);
+#define CALL(count) NAME(row_of_##count)(s, to + x, from + x, pitch, slab, own, add)
+                EACH_BLOCK(CALL)
+#undef CALL
+            }
         }
 }
 

@@ -31,24 +31,29 @@ static inline void NAME(taps_of_##COUNT##_##STEP)(const SIZE *s, V *out, int64_t
         _Pragma("GCC unroll 16") for (int p = 0; p < COUNT; p++) out[p * step] = sums[p]; \
     } \
 }
-#define ROWS_OF_TAPS(STEP) ROW_OF_TAPS(16, STEP) ROW_OF_TAPS(8, STEP) ROW_OF_TAPS(1, STEP) \
+#define ROWS_OF_TAPS(STEP) ROW_OF_TAPS(16, STEP) ROW_OF_TAPS(14, STEP) ROW_OF_TAPS(8, STEP) ROW_OF_TAPS(7, STEP) \
+    ROW_OF_TAPS(4, STEP) ROW_OF_TAPS(2, STEP) ROW_OF_TAPS(1, STEP)
+ROWS_OF_TAPS(1)
+ROWS_OF_TAPS(2)
+
+#define CONVOLVE_TAPS(STEP) \
 static void NAME(convolve_taps_##STEP)(const SIZE *s, V *out, int64_t row, int64_t step, int64_t out_slab, const V *in, \
                                        int64_t pitch, int64_t slab, const TAPS *taps, int add) { \
     for (int64_t group = 0; group < s->outputs; group++) \
         for (int64_t y = 0; y < s->height; y++) { \
             V *to = out + group * out_slab + y * row; \
             const V *from = in + y * STEP * pitch; \
-            int64_t x = 0, first = 16 * group * s->inputs; \
-            for (; x + 16 <= s->width; x += 16) \
-                NAME(taps_of_16_##STEP)(s, to + x * step, step, from + x * STEP, slab, taps, first, add); \
-            for (; x + 8 <= s->width; x += 8) \
-                NAME(taps_of_8_##STEP)(s, to + x * step, step, from + x * STEP, slab, taps, first, add); \
-            for (; x < s->width; x++) \
-                NAME(taps_of_1_##STEP)(s, to + x * step, step, from + x * STEP, slab, taps, first, add); \
+            int64_t first = 16 * group * s->inputs; \
+            for (int64_t x = 0, block; x < s->width; x += block) { \
+                block = NAME(block_of)(s->width - x); \
+                EACH_BLOCK(CALL_##STEP) \
+            } \
         } \
 }
-ROWS_OF_TAPS(1)
-ROWS_OF_TAPS(2)
+#define CALL_1(count) NAME(taps_of_##count##_1)(s, to + x * step, step, from + x, slab, taps, first, add)
+#define CALL_2(count) NAME(taps_of_##count##_2)(s, to + x * step, step, from + 2 * x, slab, taps, first, add)
+CONVOLVE_TAPS(1)
+CONVOLVE_TAPS(2)
 
 /* parts[groups][inputs] += the gradient of one tap's weights; `in` is what it reads for the first output. */
 static void NAME(correlate_tap)(const SIZE *s, V *parts, const V *grads, int64_t g_pitch, int64_t g_slab, const V *in,
