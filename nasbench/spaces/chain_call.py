@@ -1,6 +1,6 @@
-"""Cells of ordinary convolutions that follow each other, by compiled kernels in one call, on a CPU.
+"""A chain of states, such as all cells of a NAS-Bench-201 network, by compiled kernels in one call, on a CPU.
 
-The function is that of the cells, but for the order of summation. Each state of a cell takes one pass over the images:
+The function is that of the modules, but for the order of summation. Each state takes one pass over the images:
 its sum is formed, and all convolutions that leave it are computed while it is in the cache; the way back likewise
 (``kernels/chain_forward.h``, ``kernels/chain_backward.h``).
 """

@@ -1,4 +1,4 @@
-"""What the compiled kernels are told of cells of ordinary convolutions that follow each other."""
+"""What the compiled kernels are told of a chain: its states, and the links that lead from one to a later one."""
 
 from __future__ import annotations
 
