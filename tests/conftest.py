@@ -43,3 +43,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data (../shared/data or $PROXY_NASBENCH_SHARED/data) is not on this machine")
     return folder
+
+
+@pytest.fixture
+def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the compiled kernels that run from now on."""
+    from nasbench.spaces import kernel_library
+
+    found: list[str] = []
+    run = kernel_library.run
+    monkeypatch.setattr(kernel_library, "run", lambda what, *rest: (found.append(what), run(what, *rest))[1])
+    return found

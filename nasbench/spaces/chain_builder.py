@@ -230,30 +230,32 @@ def is_heard(module: nn.Module) -> bool:
 
 
 def by_kernels(
-    parts: Sequence[nn.Module], state: Tensor, given: Sequence[Any], *, called: bool = False
+    stages: Sequence[Sequence[nn.Module]], state: Tensor, given: Sequence[Any], *, called: bool = False
 ) -> Tensor | None:
     """Return what parts of a network that follow each other make of a state, or None where kernels do not serve.
 
-    With gradients all parts are one call; without them each part is, so that what it holds is soon given back.
+    With gradients the parts of a stage are one call, and what it holds is given back before the way back through an
+    earlier one; without gradients each part is a call.
 
     Args:
-        parts: In order.
+        stages: Their parts, in order.
         state: [N, C, H, W].
         given: What each takes after its input.
         called: Whether the parts themselves are being called, so that who listens to them hears.
     """
     if not compiled.wanted_for(state) or few_launches.wanted_for(state) or state.dim() != 4 or not state.numel():
         return None
-    known = [part for part in parts if isinstance(part, ChainPart) and part.is_known(*given)]
+    parts = [part for stage in stages for part in stage]
+    known = [[part for part in stage if isinstance(part, ChainPart) and part.is_known(*given)] for stage in stages]
     modules = [module for part in parts for module in part.modules()]
     norms = [module for module in modules if isinstance(module, BatchNorm)]
     modes = {(norm.training, norm.by_batch, norm.eps) for norm in norms}
-    if len(known) < len(parts) or len(modes) > 1 or _is_any_heard(modules, parts if called else ()):
+    if sum(map(len, known)) < len(parts) or len(modes) > 1 or _is_any_heard(modules, parts if called else ()):
         return None
     if torch.is_grad_enabled() and not all(by_batch for _, by_batch, _ in modes):
         return None
     shape, builders = Shape(*state.shape[1:]), []
-    for some in [known] if torch.is_grad_enabled() else [[part] for part in known]:
+    for some in known if torch.is_grad_enabled() else [[part] for stage in known for part in stage]:
         builder, number = ChainBuilder(shape), 0
         for part in some:
             number = part.link(builder, number, *given)
@@ -261,7 +263,7 @@ def by_kernels(
         shape = builder.states[number]
         if number != len(builder.states) - 1 or not builder.is_plain:
             return None
-    factors = next((own for part in known if (own := part.factors(*given))), ())
+    factors = next((own for stage in known for part in stage if (own := part.factors(*given))), ())
     eps = next((norm.eps for norm in norms), 0.0)
     for builder in builders:
         state = builder.compute(state, factors, eps)

@@ -205,10 +205,13 @@ class _Chain(torch.autograd.Function):
         call.run("forward")
         ctx.save_for_backward(x, factors, *tensors, *kept)
         ctx.form, ctx.count = form, len(tensors)
+        ctx.set_materialize_grads(False)
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad is None:  # a later chain does not depend on it
+            return tuple(None for _ in ctx.needs_input_grad)
         form, (x, factors, *others) = ctx.form, ctx.saved_tensors
         tensors, kept = others[: ctx.count], others[ctx.count :]
         if torch.is_grad_enabled():  # a second derivative is wanted

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from nasbench.core.errors import ConfigError
 from nasbench.core.genotype import Cell
+from nasbench.spaces import compiled
 from nasbench.spaces.banks import ConvBank
 from nasbench.spaces.base import NetworkShape, Prediction
 from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
@@ -26,6 +27,9 @@ from nasbench.spaces.sizes import STAGES, check_stages
 
 LINKED = {"none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3"}
 """Operations that cells can have as chain."""
+
+NARROW = 8
+"""Channels below which chosen operations with gradients stay with PyTorch: kernels would hold more than textbooks."""
 
 
 def cell_widths(shape: NetworkShape) -> tuple[int, ...]:
@@ -90,7 +94,7 @@ class Chain(nn.Module):
                 f"network with in_channels of the images."
             )
         state = self.stem(images)
-        known = by_kernels(self._parts, state, given)
+        known = by_kernels(self._stages, state, given)
         if known is None:
             for index, cell in enumerate(self.cells):
                 if str(index) in self.blocks:
@@ -100,10 +104,14 @@ class Chain(nn.Module):
         return logits
 
     @property
-    def _parts(self) -> list[nn.Module]:
-        """Cells and the blocks between them, in order."""
-        blocks = dict(self.blocks.items())
-        return [part for index, cell in enumerate(self.cells) for part in (blocks.get(str(index)), cell) if part]
+    def _stages(self) -> list[list[nn.Module]]:
+        """The cells of each stage, with the block before them."""
+        stages: list[list[nn.Module]] = [[]]
+        for index, cell in enumerate(self.cells):
+            if str(index) in self.blocks:
+                stages.append([self.blocks[str(index)]])
+            stages[-1].append(cell)
+        return stages
 
 
 class MixedEdgeCell(ChainPart):
@@ -205,6 +213,7 @@ class ChainSupernet(nn.Module):
             )
         ((self.group, edges),) = candidates.items()
         self.shapes = {self.group: (len(edges), len(edges[0]))}
+        self.narrow = shape.channels < NARROW
         self.chain = Chain(
             shape, [MixedEdgeCell(width, edges, num_nodes, partial_channels) for width in cell_widths(shape)]
         )
@@ -236,7 +245,8 @@ class ChainSupernet(nn.Module):
             ConfigError: A group is missing or has another shape, or the images have other channels.
         """
         groups = take_apart(self.shapes, edge_weights, edge_norm, active, drop_path, edge_bias)
-        logits: Tensor = self.chain(images, groups[self.group])
+        with compiled.paused(self.narrow and active is not None and torch.is_grad_enabled()):
+            logits: Tensor = self.chain(images, groups[self.group])
         return logits
 
 

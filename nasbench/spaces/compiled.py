@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from threading import local
 from typing import Any
 
 import torch
@@ -25,13 +26,14 @@ from nasbench.spaces.kernel_forms import MAX_OPERATIONS, TERMS, FanForm, Form, K
 from nasbench.spaces.kernel_library import KINDS, available, level
 from nasbench.spaces.separable import Moments, Unit, differentiable, normalised, repeated
 
-__all__ = ["Form", "Known", "Operation", "Term", "available", "fan", "level", "use", "used", "wanted_for"]
+__all__ = ["Form", "Known", "Operation", "Term", "available", "fan", "level", "paused", "use", "used", "wanted_for"]
 
 
 class _Switch:
-    """Whether the kernels are used in this process."""
+    """Whether the kernels are used in this process, and in which of its threads they are paused."""
 
     on = False
+    paused = local()
 
 
 def use(enabled: bool) -> None:
@@ -60,12 +62,25 @@ def used(enabled: bool = True) -> Iterator[None]:
         _Switch.on = before
 
 
+@contextmanager
+def paused(enabled: bool) -> Iterator[None]:
+    """Leave what is computed inside the block, by this thread, to PyTorch's operators, if enabled."""
+    before = getattr(_Switch.paused, "on", False)
+    _Switch.paused.on = before or enabled
+    try:
+        yield
+    finally:
+        _Switch.paused.on = before
+
+
 def wanted_for(x: Tensor) -> bool:
     """Return whether what is computed of a tensor is computed by the kernels.
 
     They take ordinary tensors of single or double precision on a CPU.
     """
-    return _Switch.on and type(x) is Tensor and x.is_cpu and x.dtype in KINDS and not torch.is_autocast_enabled("cpu")
+    if not _Switch.on or getattr(_Switch.paused, "on", False):
+        return False
+    return type(x) is Tensor and x.is_cpu and x.dtype in KINDS and not torch.is_autocast_enabled("cpu")
 
 
 def fan(

@@ -302,22 +302,15 @@ def used(network: nn.Module, compute, mode: str, inputs: Sequence[Tensor]) -> li
     return results
 
 
-@pytest.fixture
-def calls(monkeypatch) -> list[str]:
-    """What the kernels are asked for."""
-    found: list[str] = []
-    run = kernel_library.run
-    monkeypatch.setattr(kernel_library, "run", lambda what, *rest: (found.append(what), run(what, *rest))[1])
-    return found
-
-
-SHAPE = NetworkShape(num_cells=6, channels=4, num_classes=5, in_channels=2, image_size=9)
+SHAPE = NetworkShape(num_cells=6, channels=10, num_classes=5, in_channels=2, image_size=9)
 
 
 @pytest.mark.parametrize("space", [NasBench201(), NasBench201FiveVertices()], ids=lambda space: space.name)
 @pytest.mark.parametrize("mode", ["train", "eval", "batch"])
 @pytest.mark.parametrize("sample", [None, 0, 1, 2, 3, "biased"])
-def test_supernets_are_one_call_with_gradients_and_one_for_each_part_without(space, mode, sample, calls):
+def test_supernets_are_a_call_for_each_stage_with_gradients_and_for_each_part_without(
+    space, mode, sample, kernel_calls
+):
     torch.manual_seed(0)
     network = space.supernet(SHAPE).double()
     ((edges, operations),) = space.alpha_shapes.values()
@@ -335,12 +328,12 @@ def test_supernets_are_one_call_with_gradients_and_one_for_each_part_without(spa
 
     results = used(network, compute, mode, [weights, *([] if added is None else [added])])
     assert_equal(results[::-1], 1e-9)
-    assert calls == (["chain_forward"] * 8 if mode == "eval" else ["chain_forward", "chain_backward"])
+    assert kernel_calls == (["chain_forward"] * 8 if mode == "eval" else ["chain_forward"] * 3 + ["chain_backward"] * 3)
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("mode", ["train", "eval", "batch", "eval with gradients", "drop path"])
-def test_discrete_networks(seed, mode, calls):
+def test_discrete_networks(seed, mode, kernel_calls):
     torch.manual_seed(seed)
     genes = tuple(np.random.default_rng(seed).integers(5, size=6).tolist())
     network = NasBench201().network(Genotype(space="nas-bench-201", genes=genes), SHAPE).double()
@@ -352,22 +345,41 @@ def test_discrete_networks(seed, mode, calls):
         return logits
 
     assert_equal(used(network, compute, mode, [images])[::-1], 1e-9)
-    whole = {"train": ["chain_forward", "chain_backward"], "eval": ["chain_forward"] * 8}
-    assert calls == whole.get("train" if mode == "batch" else mode, calls)
-    assert mode != "eval with gradients" or not calls
+    whole = {"train": ["chain_forward"] * 3 + ["chain_backward"] * 3, "eval": ["chain_forward"] * 8}
+    assert kernel_calls == whole.get("train" if mode == "batch" else mode, kernel_calls)
+    assert mode != "eval with gradients" or not kernel_calls
+
+
+@pytest.mark.parametrize(("channels", "kernels"), [(4, False), (8, True)])
+def test_narrow_steps_of_chosen_operations_hold_no_more_than_pytorchs(channels, kernels, kernel_calls):
+    space = NasBench201()
+    network = space.supernet(NetworkShape(num_cells=3, channels=channels, num_classes=5, in_channels=2, image_size=8))
+    images, weights, active = (
+        torch.randn(2, 2, 8, 8),
+        {"cell": torch.ones(6, 5)},
+        {"cell": np.eye(5, dtype=bool)[[3] * 6]},
+    )
+    with compiled.used():
+        network(images, weights, active=active)
+        assert bool(kernel_calls) == kernels
+        for given in (None, active):  # all operations, of which the textbook holds more; and no gradient to hold for
+            kernel_calls.clear()
+            with torch.set_grad_enabled(given is None):
+                network(images, weights, active=given)
+            assert kernel_calls
 
 
 @pytest.mark.parametrize("part", ["cells.0", "cells.1.graph", "blocks.2", "blocks.2.first.norm"])
-def test_who_listens_to_a_part_is_told(part, calls):
+def test_who_listens_to_a_part_is_told(part, kernel_calls):
     network, told = NasBench201().supernet(SHAPE), []
     network.get_submodule(f"chain.{part}").register_forward_hook(lambda *_: told.append(part))
     with compiled.used():
         network(torch.randn(2, 2, 9, 9), {"cell": torch.ones(6, 5)})
     assert told
-    assert calls.count("chain_forward") != 1
+    assert kernel_calls.count("chain_forward") != 1
 
 
-def test_partial_channels_and_dropped_edges_are_computed_cell_by_cell(calls):
+def test_partial_channels_and_dropped_edges_are_computed_cell_by_cell(kernel_calls):
     space = NasBench201()
     for network, given in (
         (space.supernet(SHAPE, partial_channels=2), {}),
@@ -375,18 +387,18 @@ def test_partial_channels_and_dropped_edges_are_computed_cell_by_cell(calls):
     ):
         with compiled.used():
             network(torch.randn(2, 2, 9, 9), {"cell": torch.ones(6, 5)}, **given)
-    assert "forward" in calls  # the fans
-    assert set(calls) == {"forward", "chain_forward"}  # and the residual blocks' convolutions
+    assert "forward" in kernel_calls  # the fans
+    assert set(kernel_calls) == {"forward", "chain_forward"}  # and the residual blocks' convolutions
 
 
 @pytest.mark.parametrize("channels", [4, 16, 36])
 @pytest.mark.parametrize("name", ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_5x5", "nor_conv_1x1", "nor_conv_3x3"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_operations_with_scale_and_shift(channels, name, stride, calls):
+def test_operations_with_scale_and_shift(channels, name, stride, kernel_calls):
     torch.manual_seed(0)
     operation = build(name, channels, stride, True).double()
     for parameter in operation.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     x = torch.randn(3, channels, 7, 6).double().requires_grad_()
     assert_equal(used(operation, lambda: operation(x), "train", [x])[::-1], 1e-9)
-    assert bool(calls) == ((name, stride) != ("nor_conv_1x1", 2))  # which no network has
+    assert bool(kernel_calls) == ((name, stride) != ("nor_conv_1x1", 2))  # which no network has

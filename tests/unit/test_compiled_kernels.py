@@ -264,24 +264,21 @@ def test_discrete_networks_compute_the_same(channels, mode):
 
 
 @pytest.mark.parametrize("name", ["sep_conv_3x3", "dil_conv_5x5", "nor_conv_3x3"])
-def test_the_kernels_are_what_computes(name, monkeypatch):
+def test_the_kernels_are_what_computes(name, kernel_calls):
     """So that the comparisons above do not compare PyTorch with itself."""
-    calls: list[str] = []
-    run = kernel_library.run
-    monkeypatch.setattr(kernel_library, "run", lambda what, *rest: (calls.append(what), run(what, *rest))[1])
     operation, x = build(name, 4, 1, True), torch.randn(2, 4, 5, 5)
     operation(x).sum().backward()
-    assert calls == []
+    assert kernel_calls == []
     with compiled.used():
         operation(x).sum().backward()
-        assert calls == ["chain_forward", "chain_backward"]
+        assert kernel_calls == ["chain_forward", "chain_backward"]
         supernet = Darts().supernet(NetworkShape(num_cells=3, channels=4, num_classes=5, in_channels=2, image_size=8))
         weights = {group: torch.full(full, 0.125) for group, full in Darts().alpha_shapes.items()}
         supernet(torch.randn(2, 2, 8, 8), weights)
-        assert calls.count("forward") == 3 * 5  # every fan of every cell
+        assert kernel_calls.count("forward") == 3 * 5  # every fan of every cell
         with torch.autocast("cpu"):
             operation(x)
-        assert len(calls) == 2 + 3 * 5
+        assert len(kernel_calls) == 2 + 3 * 5
     assert not compiled.wanted_for(x)
 
 
