@@ -26,7 +26,7 @@ from nasbench.spaces.residual import ResidualBlock
 from nasbench.spaces.sizes import STAGES, check_stages
 
 LINKED = {"none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3"}
-"""Operations that cells can have as chain."""
+"""Operations that cells of a chain can have."""
 
 NARROW = 8
 """Channels below which chosen operations with gradients stay with PyTorch: kernels would hold more than textbooks."""
