@@ -223,6 +223,14 @@ def knows(convolutions: Sequence[nn.Conv2d]) -> bool:
     return len(convolutions) == 2 and pointwise and depthwise and kernel % 2 == 1 and {stride, dilation} <= {1, 2}
 
 
+def kind_of(operation: nn.Module) -> str | None:
+    """Return the kind of link that an operation without weights is, or None where there is no such."""
+    if type(operation) is nn.AvgPool2d:
+        form = (operation.kernel_size, operation.stride, operation.padding, operation.count_include_pad)
+        return "avg_pool_3x3" if form == (3, 1, 1, False) else None
+    return "skip_connect" if type(operation) is nn.Identity else None
+
+
 def is_heard(module: nn.Module) -> bool:
     """Return whether somebody listens to a module, as the counter of multiply-adds does; then it has to be called."""
     known = vars(module)

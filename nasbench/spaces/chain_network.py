@@ -17,7 +17,7 @@ from nasbench.spaces import compiled
 from nasbench.spaces.banks import ConvBank
 from nasbench.spaces.base import NetworkShape, Prediction
 from nasbench.spaces.batch_norm import BatchNorm, use_batch_statistics
-from nasbench.spaces.chain_builder import ChainBuilder, ChainPart, by_kernels
+from nasbench.spaces.chain_builder import ChainBuilder, ChainPart, by_kernels, kind_of
 from nasbench.spaces.group_weights import GroupWeights, take_apart
 from nasbench.spaces.mixed import Candidates, MixedGraph
 from nasbench.spaces.network import Classifier
@@ -298,7 +298,7 @@ class DiscreteEdgeCell(ChainPart):
             for (_, state), operation in zip(edges, operations, strict=False):
                 if isinstance(operation, KernelUnit):
                     operation.link(chain, states[state], states[-1])
-                elif (kind := _link_of(operation)) is not None:
+                elif (kind := kind_of(operation)) is not None:
                     chain.add(states[state], states[-1], kind)
         return states[self.output]
 
@@ -307,15 +307,7 @@ def _is_known(operation: nn.Module) -> bool:
     """Return whether the compiled kernels know an operation of a discrete cell."""
     if isinstance(operation, KernelUnit):
         return operation.is_known()
-    return type(operation) is Zero or _link_of(operation) is not None
-
-
-def _link_of(operation: nn.Module) -> str | None:
-    """Return the kind of link that an operation without weights is."""
-    if type(operation) is nn.AvgPool2d:
-        form = (operation.kernel_size, operation.stride, operation.padding, operation.count_include_pad)
-        return "avg_pool_3x3" if form == (3, 1, 1, False) else None
-    return "skip_connect" if type(operation) is nn.Identity else None
+    return type(operation) is Zero or kind_of(operation) is not None
 
 
 class ChainNetwork(nn.Module):
